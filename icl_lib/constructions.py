@@ -1,0 +1,106 @@
+"""Explicit weights with which one self-attention layer is a gradient-descent step, not nearly so but exactly."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from icl_lib.validation import check_integer, check_number
+
+Weights = tuple[Tensor, Tensor, Tensor]
+
+
+def _square(size: int, dtype: torch.dtype, device: torch.device | str | None) -> Tensor:
+    return torch.zeros(size, size, dtype=dtype, device=device)
+
+
+def _inputs_only(size: int, d: int, dtype: torch.dtype, device: torch.device | str | None) -> Tensor:
+    """diag(I_d, 0): the part of a token that holds its input."""
+    W = _square(size, dtype, device)
+    W[:d, :d] = torch.eye(d, dtype=dtype, device=device)
+    return W
+
+
+def softmax_regression_step(
+    n: int, d: int, rate: float, *, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None
+) -> Weights:
+    """(W_Q, W_K, W_V), each (d+2, d+2): linear SA on tokens (a_i, b_i, 1) writes A_q x₁ into the b-entry.
+
+    x₁ is the step from 0 with the given rate; the constant channel centres b by its mean 1/n. A softmax over
+    words on top gives f(x₁) on the query document (Theorem "exact equality at x₀ = 0").
+    """
+    check_integer("n", n, 1)
+    check_integer("d", d, 1)
+    check_number("rate", rate)
+    W = _inputs_only(d + 2, d, dtype, device)
+    W_V = _square(d + 2, dtype, device)
+    W_V[d, d] = rate / n
+    W_V[d, d + 1] = -rate / n**2
+    return W, W.clone(), W_V
+
+
+def linear_regression_step(
+    n: int, d: int, rate: float, *, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None
+) -> Weights:
+    """(W_Q, W_K, W_V), each (d+1, d+1): linear SA on tokens (x_i, y_i) writes ⟨W₁, x_query⟩ into the y-entry.
+
+    W₁ = (rate/n) Σ y_i x_i is the step on (1/2n) Σ (⟨W, x_i⟩ − y_i)² from W₀ = 0.
+    """
+    check_integer("n", n, 1)
+    check_integer("d", d, 1)
+    check_number("rate", rate)
+    W = _inputs_only(d + 1, d, dtype, device)
+    W_V = _square(d + 1, dtype, device)
+    W_V[d, d] = rate / n
+    return W, W.clone(), W_V
+
+
+def _class_values(d: int, classes: int, gain: float, dtype: torch.dtype, device: torch.device | str | None) -> Tensor:
+    """gain · diag(0, I − 11ᵀ/C): values are labels with their mean over classes removed."""
+    W_V = _square(d + classes, dtype, device)
+    centring = torch.eye(classes, dtype=dtype, device=device) - 1 / classes
+    W_V[d:, d:] = gain * centring
+    return W_V
+
+
+def linear_classifier_step(
+    n: int,
+    d: int,
+    classes: int,
+    rate: float,
+    *,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None = None,
+) -> Weights:
+    """(W_Q, W_K, W_V), each (d+C, d+C): linear SA on (x_i, y_i) gives the logits of one cross-entropy step.
+
+    Logits (rate/n) Σ (y_i − 1/C)⟨x_i, x_query⟩ in the y-entry of the query (Proposition 3.1 of paper 2).
+    """
+    check_integer("n", n, 1)
+    check_integer("d", d, 1)
+    check_integer("classes", classes, 2)
+    check_number("rate", rate)
+    W = _inputs_only(d + classes, d, dtype, device)
+    return W, W.clone(), _class_values(d, classes, rate / n, dtype, device)
+
+
+def kernel_classifier_step(
+    d: int,
+    classes: int,
+    beta: float,
+    rate: float,
+    *,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None = None,
+) -> Weights:
+    """(W_Q, W_K, W_V), each (d+C, d+C): softmax SA gives the logits of one context-adaptive kernel step.
+
+    Logits (rate/Z) Σ (y_i − 1/C) e^{β⟨x_i, x_query⟩}, Z the sum of the scores' exponentials (Proposition 3.2
+    of paper 2). The query attends to itself unless it is masked, which adds e^{β‖x_query‖²} to Z.
+    """
+    check_integer("d", d, 1)
+    check_integer("classes", classes, 2)
+    check_number("beta", beta)
+    check_number("rate", rate)
+    W = _inputs_only(d + classes, d, dtype, device) * math.sqrt(abs(beta))
+    return math.copysign(1.0, beta) * W, W, _class_values(d, classes, rate, dtype, device)
