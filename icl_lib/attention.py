@@ -47,7 +47,9 @@ def _check_mask(mask: Tensor | None, T: int) -> Tensor | None:
     if mask is None:
         return None
     if mask.dtype != torch.bool or mask.shape[-1] != T or (mask.dim() > 1 and mask.shape[-2] not in (1, T)):
-        raise ValueError(f"mask must be boolean of shape ({T},) or (..., {T}, {T}), got {mask.dtype} {tuple(mask.shape)}")
+        raise ValueError(
+            f"mask must be boolean of shape ({T},) or (..., {T}, {T}), got {mask.dtype} {tuple(mask.shape)}"
+        )
     return mask.unsqueeze(-2) if mask.dim() == 1 else mask
 
 

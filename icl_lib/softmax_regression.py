@@ -11,7 +11,8 @@ from torch import Tensor
 from icl_lib.validation import check_last_dimensions, check_number
 
 
-def _check(A: Tensor, x: Tensor | None = None, b: Tensor | None = None) -> None:
+def check_document(A: Tensor, x: Tensor | None = None, b: Tensor | None = None) -> None:
+    """Raise unless A (..., n, d), x (..., d) and b (..., n) are tensors whose sizes fit."""
     check_last_dimensions("A", A, n=None, d=None)
     if x is not None:
         check_last_dimensions("x", x, d=A.shape[-1])
@@ -21,13 +22,13 @@ def _check(A: Tensor, x: Tensor | None = None, b: Tensor | None = None) -> None:
 
 def predict(A: Tensor, x: Tensor) -> Tensor:
     """f(x) = softmax(Ax), shape (..., n): never overflows, since the largest logit is subtracted."""
-    _check(A, x)
+    check_document(A, x)
     return torch.softmax(torch.einsum("...nd,...d->...n", A, x), dim=-1)
 
 
 def loss(A: Tensor, x: Tensor, b: Tensor) -> Tensor:
     """L(x) = ½‖f(x) − b‖₂², shape (...)."""
-    _check(A, x, b)
+    check_document(A, x, b)
     return 0.5 * (predict(A, x) - b).square().sum(-1)
 
 
@@ -38,7 +39,7 @@ def apply_softmax_jacobian(f: Tensor, v: Tensor) -> Tensor:
 
 def gradient(A: Tensor, x: Tensor, b: Tensor) -> Tensor:
     """∇L(x) = Aᵀ J (f − b), shape (..., d), in O(nd) (Proposition 4.1 of the book's part on bounds)."""
-    _check(A, x, b)
+    check_document(A, x, b)
     f = predict(A, x)
     return torch.einsum("...nd,...n->...d", A, apply_softmax_jacobian(f, f - b))
 
@@ -48,7 +49,7 @@ def hessian(A: Tensor, x: Tensor, b: Tensor) -> Tensor:
 
     B = J² + diag(f∘c̃) − (f∘c̃)fᵀ − f(f∘c̃)ᵀ, c̃ = c − ⟨f, c⟩, c = f − b.
     """
-    _check(A, x, b)
+    check_document(A, x, b)
     f = predict(A, x)
     c = f - b
     fc = f * (c - (f * c).sum(-1, keepdim=True))
@@ -66,7 +67,7 @@ def step(A: Tensor, b: Tensor, rate: float, x0: Tensor | None = None) -> Tensor:
     Raises `TypeError` or `ValueError` for shapes that do not fit and for a rate that is not finite.
     """
     check_number("rate", rate)
-    _check(A, x0, b)
+    check_document(A, x0, b)
     if x0 is None:
         return (rate / A.shape[-2]) * centred_readout(A, b)
     return x0 - rate * gradient(A, x0, b)
@@ -74,5 +75,5 @@ def step(A: Tensor, b: Tensor, rate: float, x0: Tensor | None = None) -> Tensor:
 
 def centred_readout(A: Tensor, b: Tensor) -> Tensor:
     """h = Aᵀ(b − mean b), shape (..., d): all that one step from x₀ = 0 takes from the document."""
-    _check(A, None, b)
+    check_document(A, None, b)
     return torch.einsum("...nd,...n->...d", A, b - b.mean(-1, keepdim=True))

@@ -1,0 +1,54 @@
+"""Digest of the library's own modules that a module reaches: what makes a stored result stale."""
+
+import ast
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+PACKAGE = __name__.split(".")[0]
+
+
+def modules_reached(source: str, root: Path) -> set[str]:
+    """Names of the package's modules that Python text imports, directly or through one another.
+
+    `root` is the folder that holds the package. A module's parent packages count as reached.
+    """
+    reached: set[str] = set()
+    todo = _imported(source, root)
+    while todo:
+        name = todo.pop()
+        if name not in reached:
+            reached.add(name)
+            todo |= _imported(_file(name, root).read_text(), root) | set(_parents(name))
+    return reached
+
+
+def library_digest(modules: Iterable[str], root: Path | None = None) -> str:
+    """SHA-256 over the text of `modules` and of all they reach in the package, in the order of their names."""
+    root = root or Path(__file__).parent.parent
+    names = modules_reached("\n".join(f"import {name}" for name in modules), root)
+    digest = hashlib.sha256()
+    for name in sorted(names):
+        digest.update(name.encode() + b"\0" + _file(name, root).read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:k]) for k in range(1, len(parts))]
+
+
+def _file(name: str, root: Path) -> Path:
+    path = root.joinpath(*name.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _imported(source: str, root: Path) -> set[str]:
+    """Modules of the package named in import statements; `from p import x` names p, and p.x where that is one."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.split(".")[0] == PACKAGE and _file(name, root).is_file()}

@@ -1,0 +1,93 @@
+"""The book's look: one style, one palette, and the plot forms that recur."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy
+import pandas
+from cycler import cycler
+from IPython import get_ipython
+from IPython.display import Markdown
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
+
+from icl_lib.places import output_folder
+
+# Okabe and Ito's colours, in an order whose greys differ too; each comes with a line style of its own.
+PALETTE = {
+    "blue": "#0072B2",
+    "orange": "#D55E00",
+    "green": "#009E73",
+    "purple": "#CC79A7",
+    "yellow": "#E69F00",
+    "sky": "#56B4E9",
+    "grey": "#666666",
+    "black": "#000000",
+}
+# What a model is drawn in, everywhere in the book.
+SA = {"color": PALETTE["blue"], "linestyle": "-"}
+GD = {"color": PALETTE["orange"], "linestyle": "--"}
+UNIFORM = {"color": PALETTE["grey"], "linestyle": ":"}
+
+
+def use_style() -> None:
+    """Set the book's style for this notebook: vector figures, white ground, the palette, quiet axes."""
+    matplotlib.rcParams.update(
+        {
+            "figure.facecolor": "white",
+            "savefig.facecolor": "white",
+            "figure.dpi": 100,
+            "figure.figsize": (7.2, 3.4),
+            "figure.constrained_layout.use": True,
+            "font.size": 10,
+            "axes.titlesize": 10,
+            "axes.labelsize": 10,
+            "axes.grid": True,
+            "grid.alpha": 0.3,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "legend.frameon": False,
+            "lines.linewidth": 1.6,
+            "axes.prop_cycle": cycler(color=[c for name, c in PALETTE.items() if name != "black"]),
+            "axes.formatter.use_mathtext": True,
+            # Same bytes at every build.
+            "svg.hashsalt": "icl",
+            "svg.fonttype": "path",
+        }
+    )
+    shell = get_ipython()
+    if shell is not None and hasattr(shell, "kernel"):
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("svg", metadata={"Date": None, "Creator": None})
+
+
+def band(ax: Axes, x: ArrayLike, values: ArrayLike, label: str | None = None, **style: Any) -> None:
+    """Mean over repetitions as a line, ± 1 standard deviation as a shade. `values` (repetition, x)."""
+    array = numpy.asarray(values, dtype=float)
+    mean, spread = array.mean(0), array.std(0, ddof=1) if len(array) > 1 else 0 * array[0]
+    (line,) = ax.plot(x, mean, label=label, **style)
+    ax.fill_between(numpy.asarray(x), mean - spread, mean + spread, color=line.get_color(), alpha=0.2, linewidth=0)
+
+
+def save_data(name: str, frame: pandas.DataFrame) -> None:
+    """Write the data of figure `name` as `data/<name>.csv` under the output folder: tidy, one header line."""
+    folder = output_folder() / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(folder / f"{name}.csv", index=False, float_format="%.9g", lineterminator="\n")
+
+
+def table(frame: pandas.DataFrame, digits: int = 4, columns: Sequence[str] | None = None) -> Markdown:
+    """A data frame as a table of the page: numbers to `digits` significant digits; `columns` renames the headings."""
+    headings = list(columns) if columns is not None else [str(name) for name in frame.columns]
+    rows = [[_cell(value, digits) for value in row] for row in frame.itertuples(index=False)]
+    numeric = [pandas.api.types.is_numeric_dtype(frame.iloc[:, k]) for k in range(frame.shape[1])]
+    lines = [headings, ["--:" if right else ":--" for right in numeric], *rows]
+    return Markdown("\n".join("| " + " | ".join(line) + " |" for line in lines))
+
+
+def _cell(value: object, digits: int) -> str:
+    if isinstance(value, float | numpy.floating):
+        return f"{value:.{digits}g}"
+    return str(value)

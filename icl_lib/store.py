@@ -1,0 +1,67 @@
+"""Results on disk: one netCDF file for each key, written whole or not at all."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+import xarray
+from filelock import FileLock
+
+from icl_lib.digest import library_digest
+
+
+def key(config: Any, device: torch.device) -> str:
+    """JSON text that names a result: the config, the device's type, versions, and the modules that compute it."""
+    return json.dumps(
+        {
+            "experiment": type(config).__qualname__,
+            "config": dataclasses.asdict(config),
+            "device": device.type,
+            "library": library_digest([type(config).__module__]),
+            "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__},
+        },
+        sort_keys=True,
+    )
+
+
+class Store:
+    """A folder of results. A file is trusted only if it names the very key that is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, key: str) -> Path:
+        """Where the result of `key` lies: the experiment's name and a digest of the whole key."""
+        return self.folder / f"{json.loads(key)['experiment']}-{hashlib.sha256(key.encode()).hexdigest()[:20]}.nc"
+
+    def load(self, key: str) -> xarray.Dataset | None:
+        """The stored result, or None where there is none that can be read and names this key."""
+        try:
+            with xarray.open_dataset(self.path(key), engine="h5netcdf") as found:
+                return found.load() if found.attrs.get("key") == key else None
+        except (OSError, ValueError):
+            return None
+
+    def save(self, key: str, result: xarray.Dataset) -> None:
+        """Write `result` under `key`; a reader sees the old state or the new one, never half a file."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self.folder, suffix=".partial")
+        os.close(handle)
+        try:
+            result.assign_attrs(key=key).to_netcdf(name, engine="h5netcdf")
+            os.replace(name, self.path(key))
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+    def lock(self, key: str) -> FileLock:
+        """Held while a result is computed, so that two processes that want it compute it once."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path(key).with_suffix(".lock"))

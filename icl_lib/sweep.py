@@ -1,0 +1,91 @@
+"""Running experiments: from the store where it holds the result, else computed, singly or many at once."""
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import joblib
+import torch
+import xarray
+
+from icl_lib.device import choose, one_thread
+from icl_lib.places import store_folder
+from icl_lib.store import Store, key
+from icl_lib.validation import check_integer
+
+
+class Experiment(Protocol):
+    """What can be run: a frozen dataclass with a device and a computation."""
+
+    @property
+    def device(self) -> str: ...
+
+    def compute(self, device: torch.device) -> xarray.Dataset: ...
+
+
+def run(config: Experiment) -> xarray.Dataset:
+    """The result of one experiment, computed on one thread unless the store holds it."""
+    return _run(config, store_folder())
+
+
+def sweep(configs: Sequence[Experiment], jobs: int | None = None) -> list[xarray.Dataset]:
+    """The results of many experiments, in their order; a finished point is never computed again.
+
+    `jobs` processes work at once: the argument, else the environment variable `JOBS`, else 1 (in this process).
+    The results are the same bytes whatever `jobs` is, since each point runs on one thread.
+    Raises `ValueError` for an empty list and for jobs < 1.
+    """
+    if not configs:
+        raise ValueError("configs must hold at least one experiment, got none")
+    jobs = jobs if jobs is not None else int(os.environ.get("JOBS", "1"))
+    check_integer("jobs", jobs, 1)
+    folder = store_folder()
+    calls = (joblib.delayed(_run)(config, folder) for config in configs)
+    progress = Progress(len(configs), jobs)
+    results = []
+    for result in joblib.Parallel(n_jobs=min(jobs, len(configs)), return_as="generator")(calls):
+        results.append(result)
+        progress.report(len(results))
+    return results
+
+
+def _run(config: Experiment, folder: Path | None) -> xarray.Dataset:
+    device = choose(config.device)
+    if folder is None:
+        with one_thread():
+            return config.compute(device)
+    store, name = Store(folder), key(config, device)
+    found = store.load(name)
+    if found is None:
+        with store.lock(name):
+            found = store.load(name)
+            if found is None:
+                with one_thread():
+                    store.save(name, config.compute(device))
+                # Read back, so that a fresh result and a stored one are the same to the last bit.
+                found = store.load(name)
+    if found is None:
+        raise OSError(f"the result just written to {store.path(name)} cannot be read back")
+    return found
+
+
+class Progress:
+    """Points done, running and remaining time, appended to the file that `ICL_PROGRESS` names.
+
+    A file, not a stream: what a chapter prints is compared, and anything on stderr is a failure there.
+    """
+
+    def __init__(self, total: int, jobs: int) -> None:
+        self.total, self.jobs, self.start = total, jobs, time.monotonic()
+        self.file = os.environ.get("ICL_PROGRESS")
+
+    def report(self, done: int) -> None:
+        """Note that `done` points are finished."""
+        if not self.file:
+            return
+        remaining = (time.monotonic() - self.start) / done * (self.total - done)
+        running = min(self.jobs, self.total - done)
+        with open(self.file, "a") as out:
+            out.write(f"{done} of {self.total} points done, {running} running, about {remaining:.0f} s left\n")

@@ -1,0 +1,81 @@
+"""Adam on parameters stacked over repetitions: one program trains them all, and knows nothing of any paper."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from icl_lib.validation import check_choice, check_integer, check_number
+
+Parameters = dict[str, Tensor]
+SCHEDULES = ("constant", "cosine")
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam with `steps` updates at `rate`, constant or falling to 0 along a cosine, after a linear warm-up."""
+
+    rate: float
+    steps: int
+    schedule: str = "constant"
+    warm_up: int = 0
+    beta1: float = 0.9
+    beta2: float = 0.999
+
+    def __post_init__(self) -> None:
+        check_number("rate", self.rate, above=0)
+        check_integer("steps", self.steps, 1)
+        check_choice("schedule", self.schedule, SCHEDULES)
+        check_integer("warm_up", self.warm_up, 0, self.steps)
+        check_number("beta1", self.beta1, minimum=0, maximum=1)
+        check_number("beta2", self.beta2, minimum=0, maximum=1)
+
+    def rate_at(self, step: int) -> float:
+        """The rate of the update that leads from `step` to `step + 1`."""
+        warm = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
+        if self.schedule == "constant":
+            return self.rate * warm
+        return self.rate * warm * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+
+
+def recorded_steps(steps: int, every: int) -> list[int]:
+    """0, every, 2·every, …, and always the last step."""
+    check_integer("steps", steps, 1)
+    check_integer("every", every, 1)
+    return [*range(0, steps, every), steps]
+
+
+def train(
+    parameters: Mapping[str, Tensor],
+    gradient: Callable[[Parameters], Mapping[str, Tensor]],
+    optimiser: Adam,
+    record_at: Sequence[int],
+) -> Parameters:
+    """Train from `parameters`; return their snapshots at the steps `record_at`, stacked in front: (S, ...).
+
+    `gradient` draws fresh data at each call and returns the gradient of every parameter, by formula or by
+    autograd. Updates are entrywise, so repetitions stacked along a leading dimension do not mix. The loop
+    reads nothing back from the device.
+    Raises `FloatingPointError` if a snapshot is not finite.
+    """
+    current = {name: value.detach().clone() for name, value in parameters.items()}
+    adam = torch.optim.Adam(list(current.values()), lr=optimiser.rate, betas=(optimiser.beta1, optimiser.beta2))
+    wanted = set(record_at)
+    taken: dict[str, list[Tensor]] = {name: [] for name in current}
+    for step in range(optimiser.steps + 1):
+        if step in wanted:
+            for name, value in current.items():
+                taken[name].append(value.clone())
+        if step == optimiser.steps:
+            break
+        adam.param_groups[0]["lr"] = optimiser.rate_at(step)
+        for name, slope in gradient(current).items():
+            current[name].grad = slope
+        adam.step()
+    snapshots = {name: torch.stack(values) for name, values in taken.items()}
+    for name, values in snapshots.items():
+        if not bool(torch.isfinite(values).all()):
+            raise FloatingPointError(f"training diverged: {name} is not finite (rate {optimiser.rate})")
+    return snapshots
