@@ -152,7 +152,7 @@ def record(claim: Claim, cases: Mapping[str, Measurement], control: Measurement)
     handle, partial = tempfile.mkstemp(dir=folder, suffix=".partial")
     with os.fdopen(handle, "w") as out:
         json.dump(finding.record(), out, indent=1, sort_keys=True)
-    os.replace(partial, Path(folder) / f"{claim.id}.json")
+    Path(partial).replace(folder / f"{claim.id}.json")
     return finding
 
 

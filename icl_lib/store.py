@@ -56,7 +56,7 @@ class Store:
         os.close(handle)
         try:
             result.assign_attrs(key=key).to_netcdf(name, engine="h5netcdf")
-            os.replace(name, self.path(key))
+            Path(name).replace(self.path(key))
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise

@@ -20,9 +20,11 @@ class Experiment(Protocol):
     """What can be run: a frozen dataclass with a device and a computation."""
 
     @property
-    def device(self) -> str: ...
+    def device(self) -> str:
+        """The device asked for, `"auto"` or a name."""
 
-    def compute(self, device: torch.device) -> xarray.Dataset: ...
+    def compute(self, device: torch.device) -> xarray.Dataset:
+        """The result, trained on `device`."""
 
 
 def run(config: Experiment) -> xarray.Dataset:
