@@ -1,0 +1,97 @@
+# The commands of the book. `make help` lists them.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chrome 2>/dev/null))
+PROFILE ?= paper
+JOBS ?=
+export JOBS
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Named by content: an install belongs to one lock and one set of ranges, and counts only when it has ended.
+STAMP := $(VENV)/complete-$(shell cat requirements.txt pyproject.toml | cksum | tr ' ' '-')
+LAB := .venv-lab
+TOOLS := $(BIN)/python -m tools
+COMPILE := pip-compile --no-emit-index-url --no-emit-find-links --strip-extras --extra book --extra test
+
+.PHONY: help book test lint types unit smoke site-check chapter lab reference recheck bench pdf lock clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+book: $(STAMP) ## execute what has changed, check it with nbval, build the site: _build/html
+	@$(TOOLS) book --profile $(PROFILE)
+
+test: lint types unit smoke ## lint, types, unit and pipeline tests, the book at smoke scale, its site in a browser
+	@$(MAKE) --no-print-directory site-check PROFILE=smoke
+
+lint: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	@$(BIN)/mypy
+
+unit: $(STAMP)
+	@$(BIN)/python -m pytest -n 2 tests --ignore=tests/browser
+
+smoke: $(STAMP)
+	@$(TOOLS) book --profile smoke
+
+site-check: $(STAMP) ## test the built site in a browser (PROFILE=smoke for the one of `make test`)
+	@test -n "$(CHROMIUM)" || { echo "make site-check needs Chromium: sudo apt-get install chromium" \
+		"(or set CHROMIUM to its path)" >&2; exit 1; }
+	@CHROMIUM="$(CHROMIUM)" $(BIN)/python -m pytest tests/browser \
+		--site _build/$(if $(filter-out paper,$(PROFILE)),$(PROFILE)/)html
+
+chapter: $(STAMP) ## one chapter: make chapter C=closeness/closeness P="-p n 50"
+	@test -n "$(C)" || { echo 'make chapter needs C, a page of _toc.yml: make chapter C=notation' >&2; exit 1; }
+	@$(TOOLS) chapter --profile $(PROFILE) $(C) $(P)
+
+reference: $(STAMP) ## write the references anew, to be reviewed as a difference (PROFILE=smoke for those of the tests)
+	@$(TOOLS) reference --profile $(PROFILE) $(C)
+
+recheck: $(STAMP) ## nbval on every reference with nothing reused
+	@$(TOOLS) recheck --profile $(PROFILE)
+
+lab: $(STAMP) ## JupyterLab on the text notebooks
+	@test -x $(LAB)/bin/jupyter-lab || { rm -rf $(LAB) && $(PYTHON) -m venv $(LAB) && \
+		$(LAB)/bin/pip install --quiet -r requirements.txt -e ".[lab]"; } || { rm -rf $(LAB); exit 1; }
+	@$(LAB)/bin/jupyter-lab --notebook-dir book
+
+bench: $(STAMP) ## benchmarks
+	@$(BIN)/python -m benchmarks
+
+pdf: $(STAMP) ## the book as PDF, from the last `make book`
+	@command -v latexmk >/dev/null || { echo "make pdf needs LaTeX: sudo apt-get install latexmk texlive-xetex" \
+		"texlive-latex-extra texlive-fonts-recommended" >&2; exit 1; }
+	@$(TOOLS) pdf --profile $(PROFILE)
+
+lock: $(STAMP) ## write requirements.txt anew from the ranges in pyproject.toml
+	@$(BIN)/python -m pip install --quiet pip-tools
+	@CUSTOM_COMPILE_COMMAND="make lock  # $(COMPILE)" $(BIN)/$(COMPILE) --quiet --output-file requirements.new pyproject.toml
+	@sed -E 's/^([A-Za-z0-9_.-]+==[^ +]+)\+[A-Za-z0-9.]+/\1/' requirements.new > requirements.txt && rm requirements.new
+
+clean: ## empty _build
+	rm -rf _build
+
+# An install that was broken off leaves no stamp, and what it left is thrown away; one that had ended is brought up to
+# date in place. Nothing else writes a stamp.
+$(STAMP): requirements.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11, 3.12 or 3.13 is needed:" \
+		"sudo apt-get install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "Python 3.11, 3.12 or" \
+		"3.13 is needed, $(PYTHON) is $$($(PYTHON) --version): sudo apt-get install python3.11 python3.11-venv," \
+		"then make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv module is needed:" \
+		"sudo apt-get install python3-venv" >&2; exit 1; }
+	@ls $(VENV)/complete-* >/dev/null 2>&1 || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
+	@echo "installing the packages of requirements.txt into $(VENV)"
+	@rm -f $(VENV)/complete-*
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@

@@ -1,0 +1,170 @@
+"""The pages of the book: `_toc.yml` says which and in what order, `book/profiles.yml` with what parameters."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tools.errors import BookError, listing
+from tools.layout import Layout
+
+SECTIONS = ("profiles", "pages")
+OF_A_PROFILE = ("banner", "parameters")
+OF_A_PAGE = ("chapter", "title", "parameters")
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of the site: `name` as in `_toc.yml`, `chapter` the source (without suffix) that it is made from."""
+
+    name: str
+    chapter: str
+    source: Path
+    is_notebook: bool
+    title: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_rerun(self) -> bool:
+        """Whether the page runs the source of another page, with other parameters."""
+        return self.name != self.chapter
+
+    @property
+    def slug(self) -> str:
+        """The name as one word, for labels and folders."""
+        return self.name.replace("/", "-")
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All pages in reading order, and the banner that the profile puts on each."""
+
+    pages: tuple[Page, ...]
+    banner: str | None = None
+
+    @property
+    def notebooks(self) -> tuple[Page, ...]:
+        """The pages that are executed."""
+        return tuple(page for page in self.pages if page.is_notebook)
+
+    def page(self, name: str) -> Page:
+        """The page of that name, which may also be given as the path of its source.
+
+        Raises `BookError` for an unknown name.
+        """
+        plain = name.removeprefix("./").removeprefix("book/").removesuffix(".md")
+        for page in self.pages:
+            if page.name == plain:
+                return page
+        raise BookError(f"unknown chapter {name!r}; allowed: {listing([page.name for page in self.pages])}")
+
+
+def load(layout: Layout) -> Catalogue:
+    """The catalogue of a checkout for a profile.
+
+    Raises `BookError` for an unknown profile, a page without source, a source without page, and any name in
+    `book/profiles.yml` that fits nothing.
+    """
+    profiles = _read(layout.book / "profiles.yml")
+    _only(profiles, SECTIONS, "book/profiles.yml")
+    known = profiles.get("profiles") or {}
+    if layout.profile not in known:
+        raise BookError(f"unknown profile {layout.profile!r}; allowed: {listing(known)}")
+    names = list(_names(_read(layout.root / "_toc.yml")))
+    if len(set(names)) < len(names):
+        raise BookError(f"_toc.yml lists twice: {listing({name for name in names if names.count(name) > 1})}")
+    reruns = profiles.get("pages") or {}
+    _refuse_unlisted(layout, names, reruns)
+    for profile, settings in known.items():
+        _check_profile(profile, settings or {}, names, reruns)
+    settings = known[layout.profile] or {}
+    overrides = settings.get("parameters") or {}
+    pages = tuple(_page(layout, name, reruns.get(name), overrides) for name in names)
+    return Catalogue(pages, settings.get("banner"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise BookError(f"cannot read {path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise BookError(f"{path} is not YAML: {error}") from None
+    if not isinstance(value, dict):
+        raise BookError(f"{path} must hold `name: value` at its top, got {type(value).__name__}")
+    return value
+
+
+def _only(mapping: Mapping[str, Any], allowed: tuple[str, ...], where: str) -> None:
+    unknown = set(mapping) - set(allowed)
+    if unknown:
+        raise BookError(f"{where}: unknown {listing(unknown)}; allowed: {listing(allowed)}")
+
+
+def _names(node: Any) -> Iterator[str]:
+    """Every `root:` and `file:` of a table of contents, in reading order."""
+    if isinstance(node, list):
+        for element in node:
+            yield from _names(element)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if key in ("root", "file"):
+                yield str(value).removesuffix(".md")
+            else:
+                yield from _names(value)
+
+
+def _refuse_unlisted(layout: Layout, names: list[str], reruns: Mapping[str, Any]) -> None:
+    generated = layout.book / "reference"
+    sources = {
+        path.relative_to(layout.book).with_suffix("").as_posix()
+        for path in layout.book.rglob("*.md")
+        if generated not in path.parents and not any(part.startswith((".", "_")) for part in path.parts[-3:])
+    }
+    used = {str((settings or {}).get("chapter")) for settings in reruns.values()}
+    if sources - set(names) - used:
+        raise BookError(f"not listed in _toc.yml: {listing({f'book/{name}.md' for name in sources - set(names) - used})}")
+    if set(reruns) - set(names):
+        raise BookError(f"book/profiles.yml: pages not listed in _toc.yml: {listing(set(reruns) - set(names))}")
+
+
+def _check_profile(profile: str, settings: Mapping[str, Any], names: list[str], reruns: Mapping[str, Any]) -> None:
+    where = f"book/profiles.yml: profile {profile}"
+    _only(settings, OF_A_PROFILE, where)
+    chapters = {str((page or {}).get("chapter")) for page in reruns.values()}
+    unknown = set(settings.get("parameters") or {}) - set(names) - chapters
+    if unknown:
+        raise BookError(f"{where}: unknown chapter {listing(unknown)}; allowed: {listing(set(names) | chapters)}")
+
+
+def _page(layout: Layout, name: str, rerun: Mapping[str, Any] | None, overrides: Mapping[str, Any]) -> Page:
+    """A page; a profile's values for the chapter give way to the page's own, these to the profile's for the page."""
+    if rerun is not None:
+        _only(rerun, OF_A_PAGE, f"book/profiles.yml: page {name}")
+    rerun = rerun or {}
+    chapter = str(rerun.get("chapter", name))
+    source = layout.book / f"{chapter}.md"
+    if not source.is_file():
+        hint = "" if chapter != name else "; write it, or say in book/profiles.yml under `pages` which chapter it runs"
+        raise BookError(f"page {name}: no file book/{chapter}.md{hint}")
+    parameters = {**(overrides.get(chapter) or {}), **(rerun.get("parameters") or {}), **(overrides.get(name) or {})}
+    is_notebook = _has_kernel(source)
+    if not is_notebook and (parameters or rerun):
+        raise BookError(f"page {name}: book/{chapter}.md has no kernelspec in its header, so nothing can be run")
+    return Page(name, chapter, source, is_notebook, rerun.get("title"), parameters)
+
+
+def _has_kernel(source: Path) -> bool:
+    """Whether the header of a text notebook names a kernel.
+
+    Raises `BookError` for a page with code cells and no kernel: nothing would run them, and nobody would notice.
+    """
+    text = source.read_text()
+    header = text.split("\n---", 1)[0] if text.startswith("---\n") else ""
+    if "\nkernelspec:" in header:
+        return True
+    if "\n```{code-cell}" in text:
+        raise BookError(f"{source}: has code cells, but its header names no kernelspec")
+    return False

@@ -1,0 +1,186 @@
+"""Executed chapters against their references: first what nbval cannot see, then nbval itself."""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+
+from tools import kernels, notebooks, references
+from tools.errors import BookError
+from tools.execute import Executed
+from tools.files import digest_file, json_bytes, read_json, write_atomically
+from tools.layout import Layout
+from tools.notebooks import Chapter
+from tools.processes import Children
+from tools.progress import Progress
+from tools.timings import Timings
+
+# The modules that decide whether a reference passes.
+CHECKING = ("check.py", "nbval_plugin.py", "references.py", "tolerance.py")
+PLUGINS = ("nbval.plugin", "xdist.plugin", "tools.nbval_plugin")
+CELL_SECONDS = 6 * 3600
+OFF = "off"
+
+
+def presented_cells(executed: NotebookNode, chapter: Chapter) -> list[NotebookNode]:
+    """The code cells of the chapter as it is now, with papermill's cell of parameters where it put one.
+
+    Raises `BookError` where they do not pair with the executed ones.
+    """
+    own = iter(notebooks.code_cells(chapter.notebook))
+    cells = [
+        cell if notebooks.INJECTED in notebooks.tags(cell) else next(own, NotebookNode(source=None))
+        for cell in notebooks.code_cells(executed)
+    ]
+    run = [cell.source for cell in notebooks.code_cells(executed)]
+    if [cell.source for cell in cells] != run or next(own, None) is not None:
+        raise BookError(f"chapter {chapter.page.name}: the executed notebook holds other code than the chapter")
+    return cells
+
+
+def prepared_cells(chapter: Chapter) -> list[NotebookNode]:
+    """The code cells that papermill would run, without running them."""
+    if not chapter.given:
+        return notebooks.code_cells(chapter.notebook)
+    from papermill.iorw import load_notebook_node
+    from papermill.parameterize import parameterize_notebook
+
+    notebook = load_notebook_node(chapter.notebook)
+    return notebooks.code_cells(parameterize_notebook(notebook, dict(chapter.given)))
+
+
+@dataclass(frozen=True)
+class Checker:
+    """Compares references with what the chapters give now; the caller holds the lock."""
+
+    layout: Layout
+    jobs: int
+    progress: Progress
+    children: Children
+
+    def run(self, executed: Sequence[Executed], timings: Timings) -> None:
+        """Check the executed pages; those that passed before with the same content are not run again.
+
+        Raises `BookError` that names chapter, cell, what was expected and what was got.
+        """
+        start = time.perf_counter()
+        references.check_set(self.layout, [one.page.name for one in executed])
+        others = self._comparing()
+        keys = {
+            one.page.name: references.fingerprint(self._reference(one.page.name), one.key, [others, self._tags(one)])
+            for one in executed
+        }
+        open_ = []
+        for one in executed:
+            passed = read_json(self._passed(one.page.name))
+            if isinstance(passed, dict) and passed.get("key") == keys[one.page.name]:
+                timings.add("check", passed["seconds"], page=one.page.name, reused=True)
+            else:
+                open_.append(one)
+        for one in open_:
+            notebook = one.notebook()
+            cells = presented_cells(notebook, one.chapter)
+            reference = references.read(self.layout, one.page.name)
+            references.check_structure(self.layout, one.page.name, reference, cells, notebook)
+        if open_:
+            seconds = self._nbval([one.page.name for one in open_], None, timings)
+            for one in open_:
+                value = {"key": keys[one.page.name], "seconds": seconds[one.page.name]}
+                write_atomically(self._passed(one.page.name), json_bytes(value))
+        timings.add("check", time.perf_counter() - start)
+
+    def rerun(self, chapters: Sequence[Chapter], timings: Timings) -> None:
+        """Let nbval execute every reference with nothing reused: no store, no passed checks, no executed notebooks."""
+        start = time.perf_counter()
+        references.check_set(self.layout, [chapter.page.name for chapter in chapters])
+        for chapter in chapters:
+            name = chapter.page.name
+            reference = references.read(self.layout, name)
+            references.check_structure(self.layout, name, reference, prepared_cells(chapter), None)
+        self._nbval([chapter.page.name for chapter in chapters], OFF, timings)
+        timings.add("recheck", time.perf_counter() - start)
+
+    def _reference(self, page: str) -> Path:
+        return references.path_of(self.layout, page)
+
+    def _passed(self, page: str) -> Path:
+        return self.layout.checked / f"{page}.json"
+
+    def _comparing(self) -> dict[str, str]:
+        here = Path(__file__).parent
+        return {name: digest_file(here / name) for name in CHECKING}
+
+    def _tags(self, one: Executed) -> list[list[str]]:
+        return [references.checking_tags(cell) for cell in notebooks.code_cells(one.chapter.notebook)]
+
+    def _nbval(self, pages: Sequence[str], store: str | None, timings: Timings) -> dict[str, float]:
+        """Run nbval over the references of `pages`; gives seconds per page."""
+        folder = self.layout.build / "checking"
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / "output").mkdir(parents=True)
+        kernels.prepare(self.layout)
+        self.progress.start("nbval", "check", f"{len(pages)} references")
+        command = self._command(pages, folder)
+        environment = kernels.environment(self.layout, folder / "output", store)
+        environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        ended = self.children.run(command, cwd=self.layout.root, environment=environment, log=folder / "log")
+        results = read_json(folder / "results.json")
+        self._judge(pages, ended.status, results if isinstance(results, dict) else {}, folder / "log")
+        self.progress.end("nbval", "check", ended.seconds)
+        seconds = {page: round(results[self._node(page)]["seconds"], 3) for page in pages}
+        for page in pages:
+            timings.add("check", seconds[page], page=page)
+        timings.add("nbval", ended.seconds, peak_bytes=ended.peak_bytes)
+        return seconds
+
+    def _command(self, pages: Sequence[str], folder: Path) -> list[str]:
+        settings = folder / "pytest.ini"
+        settings.write_text("[pytest]\n")
+        workers = min(self.jobs, len(pages))
+        return [
+            *(sys.executable, "-m", "pytest", "-q", "--color=no", "--noconftest", "-p", "no:cacheprovider"),
+            *(word for plugin in PLUGINS for word in ("-p", plugin)),
+            *("-c", str(settings), f"--rootdir={self.layout.root}"),
+            *("--nbval", "--nbval-current-env", f"--nbval-cell-timeout={CELL_SECONDS}"),
+            *("-n", str(workers if workers > 1 else 0), "--dist", "loadfile"),
+            f"--cell-results={folder / 'results.json'}",
+            *(str(self._reference(page)) for page in pages),
+        ]
+
+    def _node(self, page: str) -> str:
+        return Path(os.path.relpath(self._reference(page), self.layout.root)).as_posix()
+
+    def _judge(self, pages: Sequence[str], status: int, results: dict[str, Any], log: Path) -> None:
+        messages = []
+        for page in pages:
+            result = results.get(self._node(page))
+            for failure in (result or {}).get("failures", [])[:1]:
+                messages.append(_describe(page, failure))
+            if result is not None and not result["failures"]:
+                count = len(notebooks.code_cells(references.read(self.layout, page)))
+                if result["cells"] != count:
+                    messages.append(f"chapter {page}: nbval ran {result['cells']} of {count} cells; see {log}")
+            elif result is None and status == 0:
+                messages.append(f"chapter {page}: nbval did not run its reference; see {log}")
+        if status != 0 and not messages:
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+            messages.append(f"nbval ended with status {status}; the end of {log}:\n{tail}")
+        if messages:
+            raise BookError("\n".join(messages))
+
+
+def _describe(page: str, failure: dict[str, Any]) -> str:
+    """The first failing cell of a page: all later ones may fail for the same reason."""
+    if failure["cell"] is None:
+        return f"chapter {page}: nbval failed\n  {failure['message']}"
+    lines = [f"chapter {page}, code cell {failure['cell']} of its reference: {failure['source']}"]
+    lines.append(f"  {failure['message']}")
+    if failure["expected"] is not None:
+        lines += [f"  expected  {failure['expected']}", f"  got       {failure['got']}"]
+    return "\n".join(lines)

@@ -1,0 +1,84 @@
+"""Command line of the pipeline."""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tools.errors import BookError
+from tools.layout import PUBLISHED, Layout, locked
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    top = argparse.ArgumentParser(prog="python -m tools", description="Build and check the book.")
+    top.add_argument("--root", type=Path, default=Path.cwd(), help="the checkout (default: the current folder)")
+    commands = top.add_subparsers(dest="command", required=True)
+    for name, what in (
+        ("book", "execute, check and build the site"),
+        ("recheck", "nbval on every reference, with nothing reused"),
+        ("reference", "write the references anew from the executed chapters"),
+        ("chapter", "execute one chapter"),
+    ):
+        command = commands.add_parser(name, help=what)
+        command.add_argument("--profile", default=PUBLISHED)
+        command.add_argument("--jobs", type=_jobs, default=_jobs(os.environ.get("JOBS") or str(os.cpu_count() or 1)))
+        if name == "reference":
+            command.add_argument("pages", nargs="*", help="pages (default: all)")
+        if name == "chapter":
+            command.add_argument("page", help="a page as in _toc.yml")
+            command.add_argument("papermill", nargs=argparse.REMAINDER, help="parameters: -p NAME VALUE")
+    return top
+
+
+def _jobs(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"JOBS must be an integer >= 1, got {text!r}")
+    return int(text)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command; gives the exit status."""
+    start = time.perf_counter()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        given = parser().parse_args(arguments)
+        layout = Layout(given.root.resolve(), given.profile)
+        _run(layout, given, start)
+    except BookError as error:
+        print(f"\nfailed: {error}", file=sys.stderr, flush=True)
+        return 1
+    except argparse.ArgumentTypeError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; what had not ended will be run again", file=sys.stderr, flush=True)
+        return 130
+    return 0
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _run(layout: Layout, given: argparse.Namespace, start: float) -> None:
+    from tools import commands
+    from tools.catalogue import load
+
+    catalogue = load(layout)
+    if given.command == "chapter":
+        page = catalogue.page(given.page)
+        words = [word for word in given.papermill if word != "--"]
+        with locked(layout):
+            commands.chapter(layout, page, words, given.jobs)
+        return
+    with locked(layout):
+        if given.command == "book":
+            commands.book(layout, catalogue, given.jobs, start)
+        elif given.command == "recheck":
+            commands.recheck(layout, catalogue, given.jobs)
+        else:
+            commands.reference(layout, catalogue, [catalogue.page(name) for name in given.pages], given.jobs)

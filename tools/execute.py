@@ -1,0 +1,291 @@
+"""Chapters → executed notebooks, by papermill, in parallel, and only those whose content has changed."""
+
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+
+from tools import digests, kernels, notebooks, outputs, provenance
+from tools.catalogue import Page
+from tools.errors import BookError
+from tools.files import digest, digest_file, digest_tree, json_bytes, read_json, write_atomically
+from tools.layout import Layout
+from tools.notebooks import Chapter
+from tools.processes import Children, Ended
+from tools.progress import Progress
+from tools.timings import Timings
+
+# The modules of this pipeline that decide what an executed notebook holds.
+EXECUTING = ("execute.py", "kernels.py", "notebooks.py", "outputs.py", "worker.py")
+
+
+@dataclass(frozen=True)
+class Executed:
+    """An executed page: its chapter, the key of its content, and where notebook, record and output lie."""
+
+    chapter: Chapter
+    key: str
+    folder: Path
+
+    @property
+    def page(self) -> Page:
+        """The page."""
+        return self.chapter.page
+
+    @property
+    def _stem(self) -> Path:
+        return self.folder / self.page.name
+
+    @property
+    def path(self) -> Path:
+        """The executed notebook."""
+        return self._stem.with_name(f"{self._stem.name}.ipynb")
+
+    @property
+    def record_path(self) -> Path:
+        """Key, digests and provenance; written last, so that a run without it is not trusted."""
+        return self._stem.with_name(f"{self._stem.name}.json")
+
+    @property
+    def output(self) -> Path:
+        """What the chapter wrote: figure data and claims."""
+        return self._stem.with_name(f"{self._stem.name}.output")
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The record, {} where there is none."""
+        value = read_json(self.record_path)
+        return value if isinstance(value, dict) else {}
+
+    def notebook(self) -> NotebookNode:
+        """The executed notebook."""
+        import nbformat
+
+        return nbformat.read(self.path, as_version=4)
+
+    def is_good(self) -> bool:
+        """Whether notebook and output are those of a run that ended well with this key."""
+        record = self.record
+        return (
+            record.get("key") == self.key
+            and self.path.is_file()
+            and digest_file(self.path) == record.get("notebook")
+            and digest_tree(self.output) == record.get("output")
+        )
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """All that a key depends on beside the chapter itself."""
+
+    graph: digests.ModuleGraph
+    versions: dict[str, str]
+    tools: dict[str, str]
+
+    @classmethod
+    def of(cls, layout: Layout) -> "Surroundings":
+        """The surroundings in a checkout."""
+        here = Path(__file__).parent
+        return cls(
+            digests.ModuleGraph(layout.root),
+            digests.installed_versions(layout.root / "requirements.txt"),
+            {name: digest_file(here / name) for name in EXECUTING},
+        )
+
+    def parts(self, chapter: Chapter) -> dict[str, str]:
+        """Digest of each thing that the outputs of a chapter depend on, by a name for messages."""
+        cells = notebooks.code_cells(chapter.notebook)
+        code = [[cell.source, [tag for tag in notebooks.tags(cell) if tag in notebooks.RUNNING_TAGS]] for cell in cells]
+        return {
+            "code": digest(code),
+            "parameters": digest(repr(sorted(chapter.given.items()))),
+            "device and threads": digest([kernels.device(), kernels.threads()]),
+            "installed versions": digest(self.versions),
+            **{f"tools/{name}": value for name, value in self.tools.items()},
+            **self.graph.reached([cell.source for cell in cells]),
+        }
+
+
+def plan(layout: Layout, chapters: Sequence[Chapter], surroundings: Surroundings) -> list[Executed]:
+    """Each chapter with the key of its content; nothing is run."""
+    return [Executed(chapter, digest(surroundings.parts(chapter)), layout.executed) for chapter in chapters]
+
+
+class Executor:
+    """Runs chapters, `jobs` at once; the first failure ends the others."""
+
+    def __init__(self, layout: Layout, surroundings: Surroundings, jobs: int, progress: Progress) -> None:
+        """`layout` must be locked by the caller."""
+        self.layout = layout
+        self.surroundings = surroundings
+        self.jobs = jobs
+        self.progress = progress
+        self.children = Children()
+        self.commit = "unknown"
+
+    def run(self, planned: Sequence[Executed], timings: Timings) -> None:
+        """Execute those of `planned` that are not good yet.
+
+        Raises `BookError` naming chapter, cell and error; runs that ended well before are kept.
+        """
+        start = time.perf_counter()
+        missing = [executed for executed in planned if not executed.is_good()]
+        for executed in planned:
+            if executed not in missing:
+                record = executed.record
+                timings.add(
+                    "execute",
+                    record["seconds"],
+                    page=executed.page.name,
+                    peak_bytes=record["peak_bytes"],
+                    reused=True,
+                )
+        if missing:
+            self._run_all(missing, timings)
+        timings.add("execute", time.perf_counter() - start)
+
+    def _run_all(self, missing: Sequence[Executed], timings: Timings) -> None:
+        shutil.rmtree(self.layout.running, ignore_errors=True)
+        self.layout.running.mkdir(parents=True)
+        kernels.prepare(self.layout)
+        self.commit = provenance.commit(self.layout.root)
+        with ThreadPoolExecutor(self.jobs) as pool:
+            futures = [pool.submit(self._run_one, executed, timings) for executed in missing]
+            try:
+                self._wait(futures)
+            except BaseException:
+                for future in futures:
+                    future.cancel()
+                self.children.stop()
+                raise
+        shutil.rmtree(self.layout.running, ignore_errors=True)
+
+    def _wait(self, futures: Sequence[Future[None]]) -> None:
+        """Wait with an eye on the keyboard, and raise the first error."""
+        pending: set[Future[None]] = set(futures)
+        while pending:
+            done, pending = wait(pending, timeout=0.5, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+            self.progress.heartbeat()
+
+    def _run_one(self, executed: Executed, timings: Timings) -> None:
+        page = executed.page
+        folder = Path(tempfile.mkdtemp(dir=self.layout.running, prefix=f"{page.slug}-"))
+        chapter = executed.chapter
+        parts = self.surroundings.parts(chapter)
+        self.progress.start(page.name, "execute", self._reason(executed, parts))
+        ended = self._papermill(chapter, folder)
+        result = read_json(folder / "result.json")
+        if not isinstance(result, dict):
+            result = {"status": "died", "index": None, "error": f"papermill ended with status {ended.status}", "trace": ""}
+            result["trace"] = (folder / "log").read_text(errors="replace")
+        if result["status"] != "ok":
+            raise BookError(self._failure(chapter, result))
+        self._accept(executed, folder, parts, ended)
+        self.progress.end(page.name, "execute", ended.seconds)
+        timings.add("execute", ended.seconds, page=page.name, peak_bytes=ended.peak_bytes)
+
+    def _papermill(self, chapter: Chapter, folder: Path) -> Ended:
+        output = folder / "output"
+        output.mkdir()
+        write_atomically(folder / "input.ipynb", notebooks.to_bytes(chapter.notebook))
+        write_atomically(folder / "job.json", json_bytes({"parameters": dict(chapter.given)}))
+        total = len(chapter.notebook.cells)
+
+        def on_line(line: str) -> None:
+            if line.startswith("cell "):
+                self.progress.cell(chapter.page.name, int(line.removeprefix("cell ")) + 1, total)
+
+        return self.children.run(
+            [sys.executable, "-m", "tools.worker", str(folder)],
+            cwd=folder,
+            environment=kernels.environment(self.layout, output),
+            log=folder / "log",
+            on_line=on_line,
+        )
+
+    def _reason(self, executed: Executed, parts: dict[str, str]) -> str:
+        """Why the chapter must run, in words."""
+        before = executed.record.get("parts")
+        if not isinstance(before, dict):
+            return "not run yet"
+        changed = [name for name in {**before, **parts} if before.get(name) != parts.get(name)]
+        if not changed:
+            return "what it left behind was changed"
+        return "changed: " + ", ".join(changed[:3]) + (" and more" if len(changed) > 3 else "")
+
+    def _failure(self, chapter: Chapter, result: dict[str, Any]) -> str:
+        """One message for a failed cell; the whole traceback goes to a file."""
+        name = chapter.page.name
+        trace = self.layout.build / "failed" / f"{chapter.page.slug}.txt"
+        write_atomically(trace, f"{result['trace']}\n".encode())
+        source = chapter.page.source.relative_to(self.layout.root)
+        where = _locate(chapter, result["index"])
+        action = "the kernel died in" if result["status"] == "died" else "failed in"
+        return f"chapter {name} ({source}) {action} {where}\n  {result['error']}\n  traceback: {trace}"
+
+    def _accept(self, executed: Executed, folder: Path, parts: dict[str, str], ended: Ended) -> None:
+        """Check a run that ended well and put it where later commands trust it, the record last."""
+        import nbformat
+
+        notebook = nbformat.read(folder / "executed.ipynb", as_version=4)
+        outputs.refuse_noise(executed.page.name, notebook)
+        data = (folder / "executed.ipynb").read_bytes()
+        executed.record_path.unlink(missing_ok=True)
+        shutil.rmtree(executed.output, ignore_errors=True)
+        executed.output.parent.mkdir(parents=True, exist_ok=True)
+        (folder / "output").rename(executed.output)
+        write_atomically(executed.path, data)
+        values = {**executed.chapter.defaults, **executed.chapter.given}
+        record = {
+            "key": executed.key,
+            "parts": parts,
+            "notebook": digest(data),
+            "output": digest_tree(executed.output),
+            "seconds": round(ended.seconds, 3),
+            "peak_bytes": ended.peak_bytes,
+            "provenance": provenance.record(
+                self.commit, values, self.surroundings.versions, ended.seconds, ended.peak_bytes
+            ),
+        }
+        write_atomically(executed.record_path, json_bytes(record))
+
+
+def _locate(chapter: Chapter, index: int | None) -> str:
+    """The cell of the notebook that papermill ran, in the words of the chapter's source."""
+    if index is None:
+        return "its start"
+    injected = _injected_at(chapter)
+    if injected is not None and index == injected:
+        return "the injected parameters"
+    own = index - (injected is not None and index > injected)
+    return notebooks.describe(chapter.notebook, own)
+
+
+def _injected_at(chapter: Chapter) -> int | None:
+    """Where papermill puts the cell with the given parameters: after the chapter's own."""
+    if not chapter.given:
+        return None
+    cells = chapter.notebook.cells
+    return 1 + next(index for index, cell in enumerate(cells) if notebooks.PARAMETERS in notebooks.tags(cell))
+
+
+def remove_others(folder: Path, keep: Sequence[Executed], warn: Callable[[str], None]) -> None:
+    """Remove executed pages that the book no longer has."""
+    wanted = {path for executed in keep for path in (executed.path, executed.record_path, executed.output)}
+    for record in sorted(folder.rglob("*.json")):
+        if record in wanted or any(parent.suffix == ".output" for parent in record.parents):
+            continue
+        warn(f"removing {record.relative_to(folder).with_suffix('')}, which is no page of the book any more")
+        stem = record.with_suffix("")
+        record.unlink()
+        stem.with_name(f"{stem.name}.ipynb").unlink(missing_ok=True)
+        shutil.rmtree(stem.with_name(f"{stem.name}.output"), ignore_errors=True)

@@ -1,0 +1,97 @@
+"""Where things lie in a checkout, for one profile."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.errors import BookError
+
+PUBLISHED = "paper"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders of a checkout at `root`; a profile other than the published one keeps all under a folder of its own."""
+
+    root: Path
+    profile: str = PUBLISHED
+
+    @property
+    def book(self) -> Path:
+        """The sources of the pages."""
+        return self.root / "book"
+
+    @property
+    def references(self) -> Path:
+        """The committed outputs that nbval compares with."""
+        return self.book / "reference" / self.profile
+
+    @property
+    def build(self) -> Path:
+        """All that is generated for this profile."""
+        base = self.root / "_build"
+        return base if self.profile == PUBLISHED else base / self.profile
+
+    @property
+    def executed(self) -> Path:
+        """Executed notebooks with what their runs left behind."""
+        return self.build / "executed"
+
+    @property
+    def running(self) -> Path:
+        """Runs that have not ended; nothing here is ever trusted."""
+        return self.build / "running"
+
+    @property
+    def results(self) -> Path:
+        """The store of the experiments."""
+        return self.build / "results"
+
+    @property
+    def checked(self) -> Path:
+        """Which references have passed."""
+        return self.build / "checked"
+
+    @property
+    def stage(self) -> Path:
+        """What Sphinx reads."""
+        return self.build / "stage"
+
+    @property
+    def html(self) -> Path:
+        """The site."""
+        return self.build / "html"
+
+
+def prepare(layout: Layout) -> None:
+    """Make the build folder; raises `BookError` where it cannot be written."""
+    probe = layout.build / f".writable-{os.getpid()}"
+    try:
+        layout.build.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise BookError(
+            f"cannot write the build folder {layout.build}: {error.strerror}; "
+            "make it a folder that you may write, or remove it"
+        ) from None
+
+
+@contextmanager
+def locked(layout: Layout) -> Iterator[None]:
+    """Hold the build folder of a profile, so that two commands never build it at once."""
+    from filelock import FileLock, Timeout
+
+    prepare(layout)
+    lock = FileLock(layout.build / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"waiting for another command that builds profile {layout.profile}", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,57 @@
+"""What the outputs of an executed chapter must satisfy before anything else looks at them."""
+
+import re
+from collections.abc import Iterator
+
+from nbformat import NotebookNode
+
+from tools import notebooks
+from tools.errors import BookError
+
+ADDRESS = re.compile(r"<.*\bat 0x[0-9a-f]{6,}")
+
+
+def refuse_noise(page: str, notebook: NotebookNode) -> None:
+    """Raise `BookError` for anything on stderr and for a repr that holds a memory address."""
+    for index, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            where = f"chapter {page}, {notebooks.describe(notebook, index)}"
+            if output.output_type == "stream" and output.name == "stderr":
+                raise BookError(f"{where}\n  wrote to stderr: {output.text.strip()}")
+            text = notebooks.text_of(output.get("data", {}).get("text/plain", ""))
+            if match := ADDRESS.search(text):
+                raise BookError(
+                    f"{where}\n  shows an object as {match[0]!r}, which differs from run to run; "
+                    "end the cell with `;`, or show a value"
+                )
+
+
+def refuse_bare_figures(page: str, notebook: NotebookNode, presented: list[NotebookNode]) -> None:
+    """Raise `BookError` for a picture without alt text or without caption.
+
+    `presented` holds the code cells with the metadata that the page shows, in the order of `notebook`'s.
+    """
+    problems = []
+    for shown, (index, cell) in zip(presented, _code(notebook), strict=True):
+        if not has_picture(cell):
+            continue
+        settings = shown.metadata.get("mystnb", {})
+        missing = []
+        if not str((settings.get("image") or {}).get("alt") or "").strip():
+            missing.append("alt text (mystnb: image: alt)")
+        if not str((settings.get("figure") or {}).get("caption") or "").strip():
+            missing.append("caption (mystnb: figure: caption)")
+        if missing:
+            where = notebooks.describe(notebook, index)
+            problems.append(f"chapter {page}, {where}\n  shows a figure without {' and without '.join(missing)}")
+    if problems:
+        raise BookError("\n".join(problems))
+
+
+def has_picture(cell: NotebookNode) -> bool:
+    """Whether an output of the cell is shown as a picture."""
+    return any(name.startswith("image/") for output in cell.outputs for name in output.get("data", {}))
+
+
+def _code(notebook: NotebookNode) -> Iterator[tuple[int, NotebookNode]]:
+    return ((index, cell) for index, cell in enumerate(notebook.cells) if cell.cell_type == "code")

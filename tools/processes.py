@@ -1,0 +1,96 @@
+"""Child processes that are measured, watched and never left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended: exit status, wall seconds, memory of its largest process in bytes."""
+
+    status: int
+    seconds: float
+    peak_bytes: int
+
+
+@dataclass
+class Children:
+    """The children that run now; `stop` ends them all and refuses new ones."""
+
+    _running: set[subprocess.Popen[str]] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _stopped: bool = False
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        cwd: Path,
+        environment: Mapping[str, str],
+        log: Path,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Ended:
+        """Run a command to its end; stderr goes to `log`, and so does stdout unless `on_line` takes its lines.
+
+        The child leads a session of its own, so that an interrupt reaches it through `stop` only.
+        """
+        start = time.perf_counter()
+        with log.open("wb") as errors:
+            with self._lock:
+                if self._stopped:
+                    raise InterruptedError("stopped")
+                child = subprocess.Popen(
+                    command,
+                    cwd=cwd,
+                    env=dict(environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=errors if on_line is None else subprocess.PIPE,
+                    stderr=errors,
+                    text=True,
+                    start_new_session=True,
+                )
+                self._running.add(child)
+            if on_line is not None and child.stdout is not None:
+                for line in child.stdout:
+                    on_line(line.rstrip("\n"))
+                child.stdout.close()
+            return self._wait(child, start)
+
+    def _wait(self, child: subprocess.Popen[str], start: float) -> Ended:
+        # wait4 tells the memory of this child and of those that it waited for; no other call tells it per child.
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        with self._lock:
+            self._running.discard(child)
+        unit = 1 if sys.platform == "darwin" else 1024
+        return Ended(child.returncode, time.perf_counter() - start, usage.ru_maxrss * unit)
+
+    def stop(self) -> None:
+        """End every child: first politely, so that it can end its kernel, then not."""
+        with self._lock:
+            self._stopped = True
+        self._signal(signal.SIGTERM)
+        deadline = time.monotonic() + GRACE_SECONDS
+        while time.monotonic() < deadline:
+            with self._lock:
+                if not self._running:
+                    return
+            time.sleep(0.05)
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        with self._lock:
+            for child in self._running:
+                try:
+                    os.killpg(child.pid, number)
+                except ProcessLookupError:
+                    continue

@@ -1,0 +1,75 @@
+"""Where, when and with what a chapter ran: shown on its page, outside what is compared."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tools.files import json_bytes
+from tools.kernels import device, threads
+
+SHOWN_VERSIONS = ("python", "torch", "numpy", "scipy", "matplotlib", "xarray")
+# A change in one of these may change what a chapter says.
+TRACKED = ("book", "icl_lib", "tools", "requirements.txt", "pyproject.toml")
+
+
+def commit(root: Path) -> str:
+    """The commit of the checkout, with a remark where its files differ from it; `unknown` outside a repository."""
+    try:
+        head = _git(root, "rev-parse", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--", *TRACKED)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{head}, with uncommitted changes" if changed else head
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def processor() -> str:
+    """The processor's name as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def record(
+    commit_name: str, parameters: Mapping[str, Any], versions: Mapping[str, str], seconds: float, peak_bytes: int
+) -> dict[str, str]:
+    """The provenance of a run that has just ended, by the names under which the page shows it."""
+    seeds = {name: value for name, value in parameters.items() if "seed" in name.split("_")}
+    others = {name: value for name, value in parameters.items() if name not in seeds}
+    shown = [f"{name} {versions[name]}" for name in SHOWN_VERSIONS if name in versions]
+    return {
+        "commit": commit_name,
+        "versions": ", ".join(shown),
+        "device": f"{device()}; {processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}",
+        "threads": threads(),
+        "seeds": _assignments(seeds) or "none",
+        "parameters": _assignments(others) or "none",
+        "wall time": f"{seconds:.1f} s",
+        "peak memory": f"{peak_bytes / 2**20:.0f} MB",
+        "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def _assignments(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {value!r}" for name, value in values.items())
+
+
+def as_script(values: Mapping[str, str]) -> bytes:
+    """A script that hands the values to the page; a script, since a page opened from disk may not fetch."""
+    return b"window.chapterProvenance = " + json_bytes(dict(values)).rstrip(b"\n").replace(b"</", b"<\\/") + b";\n"
+
+
+def as_text(page: str, values: Mapping[str, str]) -> bytes:
+    """The same as plain text, for a reader without scripts."""
+    return "".join(f"{name}: {value}\n" for name, value in {"page": page, **values}.items()).encode()

@@ -1,0 +1,153 @@
+"""References: the text that each code cell is known to print, committed and compared by nbval."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+
+from tools import notebooks
+from tools.errors import BookError, listing
+from tools.files import digest
+from tools.layout import Layout
+from tools.tolerance import TAG
+
+# What of an output is text that nbval compares. Pictures and HTML are made from the same numbers.
+TEXT_TYPES = ("text/plain", "text/markdown", "text/latex", "application/papermill.record/text/plain")
+HINT = "run `make reference{}` and review the difference"
+
+
+def path_of(layout: Layout, page: str) -> Path:
+    """Where the reference of a page lies."""
+    return layout.references / f"{page}.ipynb"
+
+
+def texts(cell: NotebookNode) -> list[NotebookNode]:
+    """The outputs of a code cell, as far as they are text."""
+    kept = []
+    for output in cell.outputs:
+        if output.output_type == "stream":
+            kept.append(NotebookNode(output_type="stream", name=output.name, text=output.text))
+            continue
+        data = {name: value for name, value in output.get("data", {}).items() if name in TEXT_TYPES}
+        if not data:
+            continue
+        plain = NotebookNode(output_type=output.output_type, metadata=NotebookNode(), data=NotebookNode(data))
+        if output.output_type == "execute_result":
+            plain.execution_count = output.execution_count
+        kept.append(plain)
+    return kept
+
+
+def checking_tags(cell: NotebookNode) -> list[str]:
+    """The tags of a cell that change how it is compared, and the one of injected parameters."""
+    return sorted(tag for tag in notebooks.tags(cell) if TAG.fullmatch(tag) or tag == notebooks.INJECTED)
+
+
+def make(executed: NotebookNode, presented: Sequence[NotebookNode]) -> NotebookNode:
+    """The reference of an executed notebook: code, tags and text.
+
+    `presented` holds the code cells with the tags that the chapter has now.
+    """
+    import nbformat
+
+    cells = []
+    for cell, shown in zip(notebooks.code_cells(executed), presented, strict=True):
+        own = nbformat.v4.new_code_cell(cell.source, execution_count=cell.execution_count, outputs=texts(cell))
+        if tags := checking_tags(shown):
+            own.metadata["tags"] = tags
+        cells.append(own)
+    notebooks.set_ids(cells)
+    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": executed.metadata.kernelspec})
+
+
+def read(layout: Layout, page: str) -> NotebookNode:
+    """The reference of a page.
+
+    Raises `BookError` where there is none or it cannot be read.
+    """
+    import nbformat
+    from nbformat.reader import NotJSONError
+    from nbformat.validator import NotebookValidationError
+
+    path = path_of(layout, page)
+    try:
+        notebook = nbformat.reads(path.read_text(), as_version=4)
+        nbformat.validate(notebook)
+    except FileNotFoundError:
+        raise BookError(f"chapter {page}: the reference {path} is missing; {_hint(layout)}") from None
+    except (NotJSONError, NotebookValidationError, ValueError, AttributeError, KeyError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise BookError(f"chapter {page}: the reference {path} is no notebook ({reason}); {_hint(layout)}") from None
+    return notebook
+
+
+def _hint(layout: Layout) -> str:
+    return HINT.format("" if layout.profile == "paper" else f" PROFILE={layout.profile}")
+
+
+def check_set(layout: Layout, pages: Sequence[str]) -> None:
+    """Raise `BookError` unless there is exactly one reference for each page that is executed."""
+    found = {
+        path.relative_to(layout.references).with_suffix("").as_posix() for path in layout.references.rglob("*.ipynb")
+    }
+    problems = []
+    if missing := set(pages) - found:
+        problems.append(f"without a reference in {layout.references}: chapter {listing(missing)}; {_hint(layout)}")
+    if extra := found - set(pages):
+        problems.append(f"a reference in {layout.references}, but no chapter of the book: {listing(extra)}; remove it")
+    if problems:
+        raise BookError("\n".join(problems))
+
+
+def check_structure(
+    layout: Layout,
+    page: str,
+    reference: NotebookNode,
+    cells: Sequence[NotebookNode],
+    executed: NotebookNode | None,
+) -> None:
+    """Raise `BookError` where nbval would compare nothing, or something else than the chapter.
+
+    `cells` are the code cells that the chapter has now, injected parameters among them; `executed` is the executed
+    notebook, or None where nothing was executed.
+    """
+    problem = _structure(reference, cells, executed)
+    if problem:
+        raise BookError(f"chapter {page}: the reference {path_of(layout, page)} {problem}; {_hint(layout)}")
+
+
+def _structure(reference: NotebookNode, cells: Sequence[NotebookNode], executed: NotebookNode | None) -> str:
+    own = notebooks.code_cells(reference)
+    if len(own) != len(reference.cells):
+        return f"holds {len(reference.cells) - len(own)} cells that are not code"
+    for number, (old, new) in enumerate(zip(own, cells, strict=False), start=1):
+        if problem := _compare_cell(old, new):
+            return f"{problem} in code cell {number}"
+    if len(own) != len(cells):
+        return f"has {len(own)} code cells where the chapter has {len(cells)}"
+    if not any(texts(cell) for cell in own):
+        return "holds no output, so that nothing would be compared"
+    if executed is not None:
+        for number, (old, new) in enumerate(zip(own, notebooks.code_cells(executed), strict=True), start=1):
+            if bool(texts(old)) != bool(texts(new)):
+                has, lacks = ("the reference", "the chapter") if texts(old) else ("the chapter", "the reference")
+                return f"differs from the executed chapter: {has} has text in code cell {number}, {lacks} has none"
+    return ""
+
+
+def _compare_cell(old: NotebookNode, new: NotebookNode) -> str:
+    if old.source != new.source:
+        return "is stale: its code differs from the chapter's"
+    if checking_tags(old) != checking_tags(new):
+        return f"is stale: its tags {checking_tags(old)} differ from the chapter's {checking_tags(new)}"
+    if old.execution_count is None and old.source.strip():
+        return "has no execution count, so that nbval would compare nothing"
+    if any(output.output_type == "stream" and output.name == "stderr" for output in old.outputs):
+        return "holds text from stderr"
+    return ""
+
+
+def fingerprint(reference: Path, key: str, others: Any) -> str:
+    """Key of a passed check: the reference, the key of what is executed, and how it is compared."""
+    return digest([digest(reference.read_bytes()), key, others])

@@ -1,0 +1,140 @@
+"""The staged book → the site, by jupyter-book, unless nothing that it reads has changed."""
+
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tools import digests
+from tools.errors import BookError
+from tools.files import (
+    digest,
+    digest_file,
+    digest_tree,
+    json_bytes,
+    read_json,
+    replace_folder,
+    write_atomically,
+    write_if_changed,
+)
+from tools.kernels import TOOLS
+from tools.layout import Layout
+from tools.processes import Children
+from tools.progress import Progress
+from tools.timings import Timings
+
+EXTENSION = "tools.sphinx_ext"
+BUTTONS = ("use_repository_button", "use_issues_button", "use_edit_page_button")
+JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
+TROUBLE = re.compile(r"\b(WARNING|ERROR|CRITICAL|Error|error)\b")
+SIDE_FOLDER = "provenance"
+
+
+def configuration(layout: Layout, banner: str | None) -> dict[str, Any]:
+    """The book's `_config.yml`, with the banner of the profile and without buttons that would lead nowhere.
+
+    Raises `BookError` where it cannot be read.
+    """
+    path = layout.root / "_config.yml"
+    try:
+        config = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise BookError(f"cannot read {path}: {error}") from None
+    if not isinstance(config, dict):
+        raise BookError(f"{path} must hold `name: value` at its top")
+    html = config.setdefault("html", {})
+    if banner:
+        html["announcement"] = banner
+    if not (config.get("repository") or {}).get("url"):
+        config["repository"] = {"url": ""}
+        config.pop("launch_buttons", None)
+        html.update(dict.fromkeys(BUTTONS, False))
+    config.setdefault("sphinx", {})["local_extensions"] = {EXTENSION: str(TOOLS)}
+    return config
+
+
+@dataclass(frozen=True)
+class Site:
+    """Builds the site of a profile; the caller holds the lock."""
+
+    layout: Layout
+    progress: Progress
+    children: Children
+
+    def build(self, banner: str | None, side_files: Mapping[str, bytes], timings: Timings) -> None:
+        """Bring the site up to date with the staged book; `side_files` lie beside the pages, by path.
+
+        Raises `BookError` with the warnings and errors of Sphinx.
+        """
+        start = time.perf_counter()
+        config = yaml.safe_dump(configuration(self.layout, banner), sort_keys=True, allow_unicode=True).encode()
+        key = self._key(config)
+        stamp = self.layout.build / "site.json"
+        known = read_json(stamp)
+        index = self.layout.html / "index.html"
+        if not (isinstance(known, dict) and known.get("key") == key and index.is_file()):
+            self.progress.start("site", "build")
+            stamp.unlink(missing_ok=True)
+            peak = self._sphinx(config)
+            self.progress.end("site", "build", time.perf_counter() - start)
+            self._write_side_files(side_files)
+            write_atomically(stamp, json_bytes({"key": key}))
+            timings.add("site", time.perf_counter() - start, peak_bytes=peak)
+        else:
+            self._write_side_files(side_files)
+            timings.add("site", time.perf_counter() - start)
+
+    def _key(self, config: bytes) -> str:
+        stage = read_json(self.layout.build / "stage.json")
+        if not isinstance(stage, dict):
+            raise BookError("nothing is staged")
+        return digest(
+            [
+                stage["content"],
+                digest(config),
+                digest_file(self.layout.root / "_toc.yml"),
+                digest_file(Path(__file__)),
+                {name: value for name, value in digest_tree(TOOLS / "tools/sphinx_ext").items() if name.endswith(".py")},
+                digests.installed_versions(self.layout.root / "requirements.txt"),
+            ]
+        )
+
+    def _sphinx(self, config: bytes) -> int:
+        """Build in a fresh folder and put it in place; gives the peak memory in bytes."""
+        work = self.layout.build / "building"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        (work / "config.yml").write_bytes(config)
+        command = [
+            *(sys.executable, "-c", JUPYTER_BOOK, "build", str(self.layout.stage)),
+            *("--config", str(work / "config.yml"), "--toc", str((self.layout.root / "_toc.yml").resolve())),
+            *("--path-output", str(work), "-W", "--keep-going", "-n", "--all"),
+        ]
+        path = os.pathsep.join(filter(None, [str(TOOLS), str(self.layout.root), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": path, "NO_COLOR": "1"}
+        ended = self.children.run(command, cwd=work, environment=environment, log=work / "log")
+        log = (work / "log").read_text(errors="replace")
+        if ended.status != 0:
+            raise BookError(self._complaint(log, work / "log"))
+        replace_folder(work / "_build" / "html", self.layout.html)
+        return ended.peak_bytes
+
+    def _complaint(self, log: str, path: Path) -> str:
+        lines = [line.replace(f"{self.layout.stage}/", "") for line in log.splitlines() if TROUBLE.search(line)]
+        shown = "\n".join(f"  {line}" for line in dict.fromkeys(lines[:30]))
+        return f"jupyter-book found fault with the book (all of its log: {path}):\n{shown}"
+
+    def _write_side_files(self, files: Mapping[str, bytes]) -> None:
+        for name, data in files.items():
+            write_if_changed(self.layout.html / name, data)
+        folder = self.layout.html / SIDE_FOLDER
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.relative_to(self.layout.html).as_posix() not in files:
+                path.unlink()

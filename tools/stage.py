@@ -1,0 +1,183 @@
+"""What Sphinx reads: the sources, with executed notebooks in place of text ones, figure data and the scorecard."""
+
+import re
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+
+from tools import labels, notebooks, provenance
+from tools.catalogue import Catalogue, Page
+from tools.check import presented_cells
+from tools.errors import BookError, listing
+from tools.execute import Executed
+from tools.files import digest, digest_file, digest_tree, json_bytes, read_json, replace_folder, write_if_changed
+from tools.layout import Layout
+from tools.timings import Timings
+
+STAGING = ("stage.py", "labels.py", "notebooks.py", "catalogue.py", "check.py")
+# Beside the pages: what is copied to the site as it is, and what the directives read.
+EXTRA = "_extra"
+SCORECARD = "_scorecard.json"
+CLAIM_FIELDS = (
+    *("id", "paper", "statement", "source", "test", "value", "standard_error", "tolerance", "verdict"),
+    *("evidence", "limitation", "page", "negative_control"),
+)
+VERDICTS = ("holds", "conditional", "fails", "undecidable")
+
+
+@dataclass(frozen=True)
+class Stager:
+    """Fills the staged folder; the caller holds the lock."""
+
+    layout: Layout
+    catalogue: Catalogue
+
+    def run(self, executed: Sequence[Executed], timings: Timings) -> None:
+        """Stage the book, unless that was done with the same content, and write the scorecard.
+
+        Raises `BookError` for two runs that write the same figure data differently or record the same claim, and for
+        a claim with unknown or missing fields.
+        """
+        start = time.perf_counter()
+        claims = self._claims(executed)
+        write_if_changed(self.layout.build / "scorecard.json", json_bytes(claims))
+        inputs = self._inputs(executed, claims)
+        stamp = self.layout.build / "stage.json"
+        known = read_json(stamp)
+        if not (isinstance(known, dict) and known.get("inputs") == inputs and self.layout.stage.is_dir()):
+            stamp.unlink(missing_ok=True)
+            self._fill(executed, claims)
+            files = digest_tree(self.layout.stage)
+            write_if_changed(stamp, json_bytes({"inputs": inputs, "content": digest(files)}))
+        timings.add("stage", time.perf_counter() - start)
+
+    def _inputs(self, executed: Sequence[Executed], claims: Any) -> str:
+        here = Path(__file__).parent
+        sources = {path.relative_to(self.layout.book).as_posix(): digest_file(path) for path in self._sources()}
+        runs = [[one.page.name, one.record["notebook"], one.record["output"]] for one in executed]
+        pages = [[page.name, page.chapter, page.title] for page in self.catalogue.pages]
+        tools = {name: digest_file(here / name) for name in STAGING}
+        return digest([sources, runs, pages, claims, tools])
+
+    def _sources(self) -> list[Path]:
+        """Every file of the book that a page may use."""
+        files = [path for path in self.layout.book.rglob("*") if path.is_file()]
+        kept = []
+        for path in sorted(files):
+            parts = path.relative_to(self.layout.book).parts
+            if parts[0] != "reference" and not any(part.startswith(".") or part == "__pycache__" for part in parts):
+                kept.append(path)
+        return kept
+
+    def _fill(self, executed: Sequence[Executed], claims: Any) -> None:
+        new = self.layout.build / "stage.new"
+        shutil.rmtree(new, ignore_errors=True)
+        runs = {one.page.name: one for one in executed}
+        replaced = {page.source for page in self.catalogue.notebooks}
+        for path in self._sources():
+            if path not in replaced:
+                target = new / path.relative_to(self.layout.book)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+        for page in self.catalogue.notebooks:
+            target = new / f"{page.name}.ipynb"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(notebooks.to_bytes(merged(runs[page.name])))
+        (new / EXTRA).mkdir(exist_ok=True)
+        for name, data in self._figure_data(executed).items():
+            target = new / EXTRA / "data" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(data, target)
+        (new / SCORECARD).write_bytes(json_bytes(claims))
+        replace_folder(new, self.layout.stage)
+
+    def _figure_data(self, executed: Sequence[Executed]) -> dict[str, Path]:
+        """The data of all figures by file name."""
+        found: dict[str, tuple[Path, str]] = {}
+        for one in executed:
+            for path in sorted((one.output / "data").glob("*.csv")):
+                other, writer = found.setdefault(path.name, (path, one.page.name))
+                if other.read_bytes() != path.read_bytes():
+                    raise BookError(f"chapters {writer} and {one.page.name} write different figure data to {path.name}")
+        return {name: path for name, (path, _) in found.items()}
+
+    def _claims(self, executed: Sequence[Executed]) -> list[dict[str, Any]]:
+        """The claims of all runs, in reading order."""
+        claims: dict[str, dict[str, Any]] = {}
+        for one in executed:
+            for path in sorted((one.output / "claims").glob("*.json")):
+                claim = read_json(path)
+                where = f"chapter {one.page.name}: claim {path.stem}"
+                if not isinstance(claim, dict):
+                    raise BookError(f"{where}: {path} holds no JSON object")
+                _check_claim({**claim, "page": one.page.name}, where)
+                if claim["id"] in claims:
+                    raise BookError(f"{where}: the id is taken by chapter {claims[claim['id']]['page']}")
+                claims[claim["id"]] = {**claim, "page": one.page.name}
+        return list(claims.values())
+
+
+def _check_claim(claim: dict[str, Any], where: str) -> None:
+    if missing := set(CLAIM_FIELDS) - set(claim):
+        raise BookError(f"{where}: lacks {listing(missing)}")
+    if unknown := set(claim) - set(CLAIM_FIELDS):
+        raise BookError(f"{where}: unknown {listing(unknown)}; allowed: {listing(CLAIM_FIELDS)}")
+    if claim["verdict"] not in VERDICTS:
+        raise BookError(f"{where}: unknown verdict {claim['verdict']!r}; allowed: {listing(VERDICTS)}")
+
+
+def merged(one: Executed) -> NotebookNode:
+    """The page as it is shown: prose and metadata of today, outputs of the run, provenance at its end."""
+    import nbformat
+
+    executed = one.notebook()
+    shown = presented_cells(executed, one.chapter)
+    run = notebooks.code_cells(executed)
+    outputs = {id(cell): done for cell, done in zip(shown, run, strict=True)}
+    cells: list[NotebookNode] = []
+    for cell in _with_injected(one.chapter.notebook.cells, shown):
+        copy = nbformat.from_dict(cell)
+        if cell.cell_type == "code":
+            copy.outputs = outputs[id(cell)].outputs
+            copy.execution_count = outputs[id(cell)].execution_count
+        cells.append(copy)
+    if one.page.title:
+        _set_title(cells, one.page)
+    if one.page.is_rerun:
+        labels.rewrite(cells, labels.defined_in(cells), one.page.slug)
+    cells.append(nbformat.v4.new_markdown_cell("```{provenance}\n```"))
+    notebooks.set_ids(cells)
+    return nbformat.v4.new_notebook(cells=cells, metadata=one.chapter.notebook.metadata)
+
+
+def _with_injected(cells: list[NotebookNode], shown: Sequence[NotebookNode]) -> list[NotebookNode]:
+    """All cells of the chapter, with papermill's cell of parameters behind the chapter's own."""
+    injected = [cell for cell in shown if notebooks.INJECTED in notebooks.tags(cell)]
+    if not injected:
+        return list(cells)
+    at = 1 + next(index for index, cell in enumerate(cells) if notebooks.PARAMETERS in notebooks.tags(cell))
+    return [*cells[:at], *injected, *cells[at:]]
+
+
+def _set_title(cells: list[NotebookNode], page: Page) -> None:
+    """Replace the first heading."""
+    for cell in cells:
+        if cell.cell_type == "markdown" and re.search(r"(?m)^# ", cell.source):
+            cell.source = re.sub(r"(?m)^# .*$", lambda _: f"# {page.title}", cell.source, count=1)
+            return
+    raise BookError(f"page {page.name}: book/{page.chapter}.md has no heading that the title could replace")
+
+
+def side_files(executed: Sequence[Executed]) -> dict[str, bytes]:
+    """Provenance of each page by its path on the site: beside the pages, whose bytes it must not change."""
+    files = {}
+    for one in executed:
+        values = one.record["provenance"]
+        files[f"provenance/{one.page.name}.js"] = provenance.as_script(values)
+        files[f"provenance/{one.page.name}.txt"] = provenance.as_text(one.page.name, values)
+    return files
