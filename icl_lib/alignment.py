@@ -18,6 +18,11 @@ def preds_diff(p: Tensor, q: Tensor) -> Tensor:
     return torch.linalg.vector_norm(p - q, dim=-1)
 
 
+def cosine(v: Tensor, w: Tensor) -> Tensor:
+    """⟨v, w⟩ / (‖v‖ ‖w‖) over the last dimension, shape (...); 0 where either vanishes."""
+    return torch.nn.functional.cosine_similarity(v, w.expand_as(v), dim=-1, eps=torch.finfo(v.dtype).tiny)
+
+
 def _sensitivity_product(f: Tensor, w: Tensor, f2: Tensor, w2: Tensor) -> Tensor:
     """⟨J, J'⟩ = ⟨w, w'⟩ Σ_j f_j f'_j [(1 − f_j)(1 − f'_j) − f_j f'_j + ⟨f, f'⟩], shape (...)."""
     both = f * f2

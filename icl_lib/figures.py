@@ -1,6 +1,6 @@
 """The book's look: one style, one palette, and the plot forms that recur."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -9,7 +9,9 @@ import pandas
 from cycler import cycler
 from IPython import get_ipython
 from IPython.display import Markdown
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from icl_lib.places import output_folder
@@ -69,6 +71,34 @@ def band(ax: Axes, x: ArrayLike, values: ArrayLike, label: str | None = None, **
     mean, spread = array.mean(0), array.std(0, ddof=1) if len(array) > 1 else 0 * array[0]
     (line,) = ax.plot(x, mean, label=label, **style)
     ax.fill_between(numpy.asarray(x), mean - spread, mean + spread, color=line.get_color(), alpha=0.2, linewidth=0)
+
+
+def closeness_panels(results: Mapping[str, Any]) -> Figure:
+    """Losses, differences and cosine over training: one row of three panels for each labelled result.
+
+    A result has `step` and arrays (repetition, step) under the names of a closeness result.
+    """
+    figure, rows = plt.subplots(len(results), 3, figsize=(7.4, 2.3 * len(results) + 0.3), squeeze=False, sharex=True)
+    for (label, result), (losses, differences, cosine) in zip(results.items(), rows, strict=True):
+        for name, text, style in (
+            ("loss_uniform", "uniform", UNIFORM),
+            ("loss_gd", "GD step", GD),
+            ("loss_sa", "trained SA", SA),
+        ):
+            band(losses, result.step, result[name], text, **style)
+        band(differences, result.step, result.preds_diff, "Preds Diff", color=PALETTE["blue"])
+        band(differences, result.step, result.model_diff, "Model Diff", color=PALETTE["orange"], linestyle="--")
+        differences.axhline(float(result.gd_shift.mean()), label="length of the GD step", **UNIFORM)
+        band(cosine, result.step, result.model_cos, color=PALETTE["green"])
+        losses.set(ylabel=f"{label}\nloss", yscale="log")
+        differences.set(ylabel="difference", ylim=(0, None))
+        cosine.set(ylabel="Model Cos", ylim=(min(-0.05, float(result.model_cos.min())), 1.05))
+    for axes in rows[-1]:
+        axes.set_xlabel("training step")
+    for axes in rows[0][:2]:
+        # Above the panel: inside it no corner stays free for every (n, d).
+        axes.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
+    return figure
 
 
 def save_data(name: str, frame: pandas.DataFrame) -> None:

@@ -20,9 +20,9 @@ from icl_lib.tasks import Documents, SoftmaxRegression
 from icl_lib.validation import check_choice, check_integer, check_number
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-# Words drawn at a time: what a core's second-level cache holds, so that memory is bounded by blocks and not by
-# n × batch × repetitions. A GPU takes all repetitions at once.
-CPU_BLOCK = 2**18
+# Words drawn at a time: the eight or so arrays of a step then stay in a core's second-level cache, and memory is
+# bounded by blocks and not by n × batch × repetitions. A GPU takes all repetitions at once.
+CPU_BLOCK = 2**16
 GPU_BLOCK = 2**27
 
 
@@ -99,7 +99,7 @@ def train_matrices(config: Closeness, device: torch.device, record_at: list[int]
     block = CPU_BLOCK if device.type == "cpu" else GPU_BLOCK
     tasks_at_once = max(1, min(config.batch, block // config.n))
     together = max(1, min(config.repetitions, block // (config.n * tasks_at_once)))
-    sizes = [min(tasks_at_once, config.batch - done) for done in range(0, config.batch, tasks_at_once)]
+    sizes = training.even_parts(config.batch, tasks_at_once)
     task, dtype = config.task, DTYPES[config.dtype]
 
     def gradient(parameters: training.Parameters) -> training.Parameters:
@@ -137,7 +137,9 @@ def tune_rate(config: Closeness, repetition: int) -> float:
 def test_repetition(config: Closeness, repetition: int, M: Tensor, rate: float) -> dict[str, Tensor]:
     """Means over this repetition's test tasks for every snapshot of M (S, d, d): each entry has shape (S,).
 
-    `loss_*` is ½‖f − b‖²; `gd_shift` is the mean of ‖f_GD − 1/n‖, the scale that belongs to `preds_diff`.
+    `loss_*` is ½‖f − b‖²; `gd_shift` is the mean of ‖f_GD − 1/n‖, the scale that belongs to `preds_diff`. The
+    `control_*` entries must not look like closeness: the step against one with a threefold rate, and the layer
+    against the step on another task.
     """
     tasks = _documents(config, "test", repetition, config.test)
     h = centred_readout(tasks.A, tasks.b)
@@ -145,6 +147,7 @@ def test_repetition(config: Closeness, repetition: int, M: Tensor, rate: float) 
     f_sa = torch.softmax((tasks.A_query @ w.mT).mT, dim=-1)
     x1 = (rate * h).unsqueeze(-2)
     f_gd = torch.softmax((tasks.A_query @ x1.mT).mT, dim=-1)
+    f_threefold = torch.softmax((tasks.A_query @ (3 * x1).mT).mT, dim=-1)
     b = tasks.b_query.unsqueeze(-2)
     uniform = torch.full_like(b, 1 / config.n)
     measured = {
@@ -155,6 +158,9 @@ def test_repetition(config: Closeness, repetition: int, M: Tensor, rate: float) 
         "model_diff": alignment.model_diff(f_sa, w, f_gd, x1),
         "model_cos": alignment.model_cos(f_sa, w, f_gd, x1),
         "gd_shift": alignment.preds_diff(f_gd, uniform),
+        "control_threefold_diff": alignment.preds_diff(f_threefold, f_gd),
+        "control_threefold_cos": alignment.model_cos(f_threefold, 3 * x1, f_gd, x1),
+        "control_shuffled_cos": alignment.model_cos(f_sa[:, -1:], w[:, -1:], f_gd.roll(1, 0), x1.roll(1, 0)),
     }
     return {name: value.mean(0).expand(len(M)) for name, value in measured.items()}
 
