@@ -99,7 +99,9 @@ def _logit_gradient(r: Tensor, y_query: Tensor, V: Tensor) -> Tensor:
     return (torch.softmax(r @ V.mT, dim=-1) - y_query) / r.shape[-2]
 
 
-def weight_gradient(kind: str, tokens: Tensor, y_query: Tensor, W_Q: Tensor, W_K: Tensor, W_V: Tensor) -> dict[str, Tensor]:
+def weight_gradient(
+    kind: str, tokens: Tensor, y_query: Tensor, W_Q: Tensor, W_K: Tensor, W_V: Tensor
+) -> dict[str, Tensor]:
     """∂/∂(W_Q, W_K, W_V) of the mean cross-entropy of each repetition, each (R, e, e)."""
     d = tokens.shape[-2] - y_query.shape[-1]
     slope = gradient(kind, tokens, y_query, Row.of(W_Q, W_K, W_V, d))

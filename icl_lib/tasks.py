@@ -233,11 +233,12 @@ class _SphereDraw:
             scores = scores.unflatten(1, (self.task.classes, self.task.prototypes)).amax(2)
         if self.task.offset > 0:
             scores = scores + offset
-        best = scores == scores.amax(1, keepdim=True)
+        # 1 where the score is the largest, else 0, without a detour through booleans.
+        best = (scores - scores.amax(1, keepdim=True)).sign_().add_(1)
         # Two classes tie about once in 10⁷ points in float32; then, and only then, argmax decides.
-        if int(best.sum()) != best.shape[0] * best.shape[2]:
+        if float(best.sum(dtype=torch.float64)) != best.shape[0] * best.shape[2]:
             return _one_hot(scores.argmax(1), self.task.classes, self.dtype)
-        return best.to(self.dtype)
+        return best
 
     def _round_centres(self, centre: Tensor, normal: Tensor) -> Tensor:
         """Von Mises–Fisher points round unit columns `centre` (B, d, n): the angle's distribution from a table."""
@@ -246,7 +247,9 @@ class _SphereDraw:
         density = angles.sin() ** (d - 2) * torch.exp(kappa * (angles.cos() - 1))
         share = torch.cat([torch.zeros(1, dtype=torch.float64), torch.cumulative_trapezoid(density)])
         table, angles = (share / share[-1]).to(centre), angles.to(centre)
-        u = torch.rand(centre.shape[0], 1, centre.shape[2], generator=self.generator, device=self.device, dtype=self.dtype)
+        u = torch.rand(
+            centre.shape[0], 1, centre.shape[2], generator=self.generator, device=self.device, dtype=self.dtype
+        )
         k = torch.searchsorted(table, u, right=True).clamp(1, len(table) - 1)
         below, above = table[k - 1], table[k]
         angle = angles[k - 1] + (angles[k] - angles[k - 1]) * (u - below) / (above - below)
@@ -302,9 +305,7 @@ class _SphereDraw:
         query = _one_hot(self._uniform_classes(batch, 1, classes), classes, self.dtype)
         return quota + query, query
 
-    def _assemble(
-        self, x: Tensor, y: Tensor, kept: Tensor, last: Tensor, w: Tensor, offset: Tensor
-    ) -> Examples:
+    def _assemble(self, x: Tensor, y: Tensor, kept: Tensor, last: Tensor, w: Tensor, offset: Tensor) -> Examples:
         """Token-last contexts of the kept points; the query is the `last` of its class, or a fresh uniform point."""
         batch, d, classes = len(x), self.task.d, self.task.classes
         if self.task.balance == "context":
