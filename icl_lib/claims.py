@@ -93,14 +93,13 @@ class Finding:
         case, measured = self.worst
         fields = {k: v for k, v in dataclasses.asdict(self.claim).items() if k not in ("low", "high")}
         held = [name for name, m in self.cases.items() if self.claim.allows(m.value)]
+        condition = f"; it holds for {', '.join(held)}" if self.verdict == "conditional" else ""
         return {
             **fields,
+            "test": f"{self.claim.test}; worst of {len(self.cases)} cases: {case}{condition}",
             "tolerance": self.claim.tolerance,
             "value": measured.value,
             "standard_error": measured.standard_error,
-            "worst_case": case,
-            "holds_for": held,
-            "cases": {name: [m.value, m.standard_error] for name, m in self.cases.items()},
             "negative_control": f"{self.claim.negative_control}: {self.control.value:.3g}",
             "verdict": self.verdict,
         }
