@@ -47,6 +47,14 @@ def recorded_steps(steps: int, every: int) -> list[int]:
     return [*range(0, steps, every), steps]
 
 
+def even_parts(total: int, largest: int) -> list[int]:
+    """`total` as a sum of as few parts as possible, none above `largest`, all equal to within one."""
+    check_integer("total", total, 1)
+    check_integer("largest", largest, 1)
+    parts = -(-total // largest)
+    return [total * (k + 1) // parts - total * k // parts for k in range(parts)]
+
+
 def train(
     parameters: Mapping[str, Tensor],
     gradient: Callable[[Parameters], Mapping[str, Tensor]],
