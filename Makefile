@@ -81,7 +81,7 @@ clean: ## empty _build
 
 # An install that was broken off leaves no stamp, and what it left is thrown away; one that had ended is brought up to
 # date in place. Nothing else writes a stamp.
-$(STAMP): requirements.txt pyproject.toml
+$(STAMP):
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11, 3.12 or 3.13 is needed:" \
 		"sudo apt-get install python3 python3-venv" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "Python 3.11, 3.12 or" \

@@ -1,5 +1,6 @@
 """Chapters → executed notebooks, by papermill, in parallel, and only those whose content has changed."""
 
+import re
 import shutil
 import sys
 import tempfile
@@ -24,6 +25,9 @@ from tools.timings import Timings
 
 # The modules of this pipeline that decide what an executed notebook holds.
 EXECUTING = ("execute.py", "kernels.py", "notebooks.py", "outputs.py", "worker.py")
+
+# The line of the cell in IPython's traceback.
+CELL_LINE = re.compile(r"^-+> \d+ (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,7 @@ class Executor:
         self.progress = progress
         self.children = Children()
         self.commit = "unknown"
+        self._stopped = False
 
     def run(self, planned: Sequence[Executed], timings: Timings) -> None:
         """Execute those of `planned` that are not good yet.
@@ -177,6 +182,16 @@ class Executor:
             self.progress.heartbeat()
 
     def _run_one(self, executed: Executed, timings: Timings) -> None:
+        if self._stopped:
+            return
+        try:
+            self._execute(executed, timings)
+        except BaseException:
+            # The pool would start the next chapter before anybody could tell it not to.
+            self._stopped = True
+            raise
+
+    def _execute(self, executed: Executed, timings: Timings) -> None:
         page = executed.page
         folder = Path(tempfile.mkdtemp(dir=self.layout.running, prefix=f"{page.slug}-"))
         chapter = executed.chapter
@@ -230,7 +245,9 @@ class Executor:
         source = chapter.page.source.relative_to(self.layout.root)
         where = _locate(chapter, result["index"])
         action = "the kernel died in" if result["status"] == "died" else "failed in"
-        return f"chapter {name} ({source}) {action} {where}\n  {result['error']}\n  traceback: {trace}"
+        line = CELL_LINE.search(result["trace"])
+        at = f"\n  at: {line[1].strip()}" if line else ""
+        return f"chapter {name} ({source}) {action} {where}{at}\n  {result['error']}\n  traceback: {trace}"
 
     def _accept(self, executed: Executed, folder: Path, parts: dict[str, str], ended: Ended) -> None:
         """Check a run that ended well and put it where later commands trust it, the record last."""

@@ -26,6 +26,7 @@ from tools.files import (
 )
 from tools.kernels import TOOLS
 from tools.layout import Layout
+from tools.notebooks import without_colours
 from tools.processes import Children
 from tools.progress import Progress
 from tools.timings import Timings
@@ -118,7 +119,7 @@ class Site:
             *("--path-output", str(work), "-W", "--keep-going", "-n", "--all"),
         ]
         path = os.pathsep.join(filter(None, [str(TOOLS), str(self.layout.root), os.environ.get("PYTHONPATH")]))
-        environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": path, "NO_COLOR": "1"}
+        environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": path}
         ended = self.children.run(command, cwd=work, environment=environment, log=work / "log")
         log = (work / "log").read_text(errors="replace")
         if ended.status != 0:
@@ -127,7 +128,8 @@ class Site:
         return ended.peak_bytes
 
     def _complaint(self, log: str, path: Path) -> str:
-        lines = [line.replace(f"{self.layout.stage}/", "") for line in log.splitlines() if TROUBLE.search(line)]
+        plain = without_colours(log).replace(f"{self.layout.stage}/", "")
+        lines = [line for line in plain.splitlines() if TROUBLE.search(line)]
         shown = "\n".join(f"  {line}" for line in dict.fromkeys(lines[:30]))
         return f"jupyter-book found fault with the book (all of its log: {path}):\n{shown}"
 

@@ -17,16 +17,19 @@ from tools.errors import BookError, listing
 from tools.execute import Executed
 from tools.files import digest, digest_file, digest_tree, json_bytes, read_json, replace_folder, write_if_changed
 from tools.layout import Layout
+from tools.notebooks import Chapter
 from tools.timings import Timings
 
 STAGING = ("stage.py", "labels.py", "notebooks.py", "catalogue.py", "check.py")
 # Beside the pages: what is copied to the site as it is, and what the directives read.
 EXTRA = "_extra"
 SCORECARD = "_scorecard.json"
+# What every claim has; a chapter may record more.
 CLAIM_FIELDS = (
     *("id", "paper", "statement", "source", "test", "value", "standard_error", "tolerance", "verdict"),
     *("evidence", "limitation", "page", "negative_control"),
 )
+DATA_ROLE = re.compile(r"\{data\}`([^`]*\{[^`]*)`")
 VERDICTS = ("holds", "conditional", "fails", "undecidable")
 
 
@@ -41,7 +44,7 @@ class Stager:
         """Stage the book, unless that was done with the same content, and write the scorecard.
 
         Raises `BookError` for two runs that write the same figure data differently or record the same claim, and for
-        a claim with unknown or missing fields.
+        a claim with missing fields or an unknown verdict.
         """
         start = time.perf_counter()
         claims = self._claims(executed)
@@ -59,7 +62,7 @@ class Stager:
     def _inputs(self, executed: Sequence[Executed], claims: Any) -> str:
         here = Path(__file__).parent
         sources = {path.relative_to(self.layout.book).as_posix(): digest_file(path) for path in self._sources()}
-        runs = [[one.page.name, one.record["notebook"], one.record["output"]] for one in executed]
+        runs = [[one.page.name, one.key, one.record["notebook"], one.record["output"]] for one in executed]
         pages = [[page.name, page.chapter, page.title] for page in self.catalogue.pages]
         tools = {name: digest_file(here / name) for name in STAGING}
         return digest([sources, runs, pages, claims, tools])
@@ -125,8 +128,6 @@ class Stager:
 def _check_claim(claim: dict[str, Any], where: str) -> None:
     if missing := set(CLAIM_FIELDS) - set(claim):
         raise BookError(f"{where}: lacks {listing(missing)}")
-    if unknown := set(claim) - set(CLAIM_FIELDS):
-        raise BookError(f"{where}: unknown {listing(unknown)}; allowed: {listing(CLAIM_FIELDS)}")
     if claim["verdict"] not in VERDICTS:
         raise BookError(f"{where}: unknown verdict {claim['verdict']!r}; allowed: {listing(VERDICTS)}")
 
@@ -146,6 +147,7 @@ def merged(one: Executed) -> NotebookNode:
             copy.outputs = outputs[id(cell)].outputs
             copy.execution_count = outputs[id(cell)].execution_count
         cells.append(copy)
+    _fill_in_data_names(cells, one.chapter)
     if one.page.title:
         _set_title(cells, one.page)
     if one.page.is_rerun:
@@ -162,6 +164,26 @@ def _with_injected(cells: list[NotebookNode], shown: Sequence[NotebookNode]) -> 
         return list(cells)
     at = 1 + next(index for index, cell in enumerate(cells) if notebooks.PARAMETERS in notebooks.tags(cell))
     return [*cells[:at], *injected, *cells[at:]]
+
+
+def _fill_in_data_names(cells: list[NotebookNode], chapter: Chapter) -> None:
+    """Put the run's parameters into the names of figure data: {data}`closeness-n{n}` or `closeness-n{lengths[0]}`."""
+    values = {**chapter.defaults, **chapter.given}
+
+    def fill(match: re.Match[str]) -> str:
+        try:
+            return match[0].replace(match[1], match[1].format(**values))
+        except (KeyError, IndexError, ValueError, TypeError, AttributeError):
+            raise BookError(
+                f"chapter {chapter.page.name}: {match[0]} names no parameter; allowed: {listing(values)}"
+            ) from None
+
+    for cell in cells:
+        figure = (cell.metadata.get("mystnb") or {}).get("figure") or {}
+        if cell.cell_type == "markdown":
+            cell.source = DATA_ROLE.sub(fill, cell.source)
+        elif "caption" in figure:
+            figure["caption"] = DATA_ROLE.sub(fill, figure["caption"])
 
 
 def _set_title(cells: list[NotebookNode], page: Page) -> None:

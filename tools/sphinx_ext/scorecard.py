@@ -68,7 +68,7 @@ class ScorecardDirective(SphinxDirective):
         return [
             [self._text(claim["statement"]), self._text(claim["source"], classes=["claim-source"])],
             [nodes.paragraph("", "", verdict)],
-            [self._text(claim["test"]), nodes.paragraph("", _measured(claim))],
+            [self._text(claim["test"]), *[nodes.paragraph("", line) for line in _measured(claim)]],
             [nodes.paragraph("", "", link)],
             [paragraph for paragraph in limits if paragraph.children],
         ]
@@ -81,18 +81,19 @@ class ScorecardDirective(SphinxDirective):
         return nodes.paragraph("", "", nodes.Text(before), *inline, *messages, classes=classes or [])
 
 
-def _measured(claim: dict[str, Any]) -> str:
-    """`value ± standard error (tolerance)`, as far as the claim has them."""
-    text = _number(claim["value"])
-    if claim["standard_error"] is not None:
-        text += f" ± {_number(claim['standard_error'])}"
+def _measured(claim: dict[str, Any]) -> list[str]:
+    """`value ± standard error` of the worst case and the tolerance, as far as the claim has them."""
+    value = _number(claim["value"])
+    if claim["standard_error"]:
+        value += f" ± {_number(claim['standard_error'], digits=2)}"
+    lines = [f"{value} ({claim['worst_case']})" if claim.get("worst_case") else value]
     if claim["tolerance"] is not None:
-        text += f" (tolerance {_number(claim['tolerance'])})"
-    return text
+        lines.append(f"claimed: {_number(claim['tolerance'])}")
+    return lines
 
 
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _number(value: Any, digits: int = 4) -> str:
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
 def _resolve(app: Sphinx, doctree: nodes.document, docname: str) -> None:
