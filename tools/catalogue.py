@@ -124,8 +124,8 @@ def _refuse_unlisted(layout: Layout, names: list[str], reruns: Mapping[str, Any]
         if generated not in path.parents and not any(part.startswith((".", "_")) for part in path.parts[-3:])
     }
     used = {str((settings or {}).get("chapter")) for settings in reruns.values()}
-    if sources - set(names) - used:
-        raise BookError(f"not listed in _toc.yml: {listing({f'book/{name}.md' for name in sources - set(names) - used})}")
+    if unlisted := sources - set(names) - used:
+        raise BookError(f"not listed in _toc.yml: {listing(f'book/{name}.md' for name in unlisted)}")
     if set(reruns) - set(names):
         raise BookError(f"book/profiles.yml: pages not listed in _toc.yml: {listing(set(reruns) - set(names))}")
 

@@ -200,8 +200,9 @@ class Executor:
         ended = self._papermill(chapter, folder)
         result = read_json(folder / "result.json")
         if not isinstance(result, dict):
-            result = {"status": "died", "index": None, "error": f"papermill ended with status {ended.status}", "trace": ""}
-            result["trace"] = (folder / "log").read_text(errors="replace")
+            trace = (folder / "log").read_text(errors="replace")
+            error = f"papermill ended with status {ended.status}"
+            result = {"status": "died", "index": None, "error": error, "trace": trace}
         if result["status"] != "ok":
             raise BookError(self._failure(chapter, result))
         self._accept(executed, folder, parts, ended)

@@ -13,7 +13,7 @@ PUBLISHED = "paper"
 
 @dataclass(frozen=True)
 class Layout:
-    """The folders of a checkout at `root`; a profile other than the published one keeps all under a folder of its own."""
+    """The folders of a checkout at `root`; a profile other than the published has a build folder of its own."""
 
     root: Path
     profile: str = PUBLISHED

@@ -93,8 +93,10 @@ def from_command_line(arguments: Sequence[str]) -> dict[str, Any]:
     Raises `BookError` where papermill does not understand them or another of its options is given.
     """
     import click
+
+    # The only place where papermill says which type a value has.
+    from papermill.cli import _resolve_type as resolve
     from papermill.cli import papermill
-    from papermill.cli import _resolve_type as resolve  # the only place where papermill says which type a value has
     from papermill.iorw import read_yaml_file
     from yaml import YAMLError, safe_load
 

@@ -17,7 +17,6 @@ from tools.errors import BookError
 from tools.files import (
     digest,
     digest_file,
-    digest_tree,
     json_bytes,
     read_json,
     replace_folder,
@@ -102,7 +101,7 @@ class Site:
                 digest(config),
                 digest_file(self.layout.root / "_toc.yml"),
                 digest_file(Path(__file__)),
-                {name: value for name, value in digest_tree(TOOLS / "tools/sphinx_ext").items() if name.endswith(".py")},
+                [digest_file(path) for path in sorted((TOOLS / "tools" / "sphinx_ext").glob("*.py"))],
                 digests.installed_versions(self.layout.root / "requirements.txt"),
             ]
         )

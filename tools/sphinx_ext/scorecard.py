@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
+from sphinx.domains.std import StandardDomain
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
@@ -15,14 +16,14 @@ COLUMNS = (("Claim", 34), ("Verdict", 12), ("Measured", 18), ("Evidence", 14), (
 logger = logging.getLogger(__name__)
 
 
-class evidence_link(nodes.Inline, nodes.TextElement):  # noqa: N801
+class EvidenceLink(nodes.Inline, nodes.TextElement):
     """A link to a figure or page whose labels are known only when all pages are read."""
 
 
 def setup(app: Sphinx) -> None:
     """Register the directive."""
     app.add_directive("scorecard", ScorecardDirective)
-    app.add_node(evidence_link)
+    app.add_node(EvidenceLink)
     app.connect("doctree-resolved", _resolve)
 
 
@@ -63,7 +64,7 @@ class ScorecardDirective(SphinxDirective):
 
     def _cells(self, claim: dict[str, Any]) -> list[list[nodes.Node]]:
         verdict = nodes.inline("", str(claim["verdict"]), classes=["verdict", f"verdict-{claim['verdict']}"])
-        link = evidence_link("", str(claim["evidence"]), page=claim["page"], label=str(claim["evidence"]))
+        link = EvidenceLink("", str(claim["evidence"]), page=claim["page"], label=str(claim["evidence"]))
         limits = [self._text(claim["limitation"]), self._text(claim["negative_control"], "Negative control: ")]
         return [
             [self._text(claim["statement"]), self._text(claim["source"], classes=["claim-source"])],
@@ -98,7 +99,7 @@ def _number(value: Any, digits: int = 4) -> str:
 
 def _resolve(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Turn the evidence of each claim into a link: to its label, or else to the page that recorded it."""
-    for node in list(doctree.findall(evidence_link)):
+    for node in list(doctree.findall(EvidenceLink)):
         page = node["page"]
         target, anchor, title = _target(app, page, node["label"])
         uri = app.builder.get_relative_uri(docname, target) + (f"#{anchor}" if anchor else "")
@@ -107,7 +108,7 @@ def _resolve(app: Sphinx, doctree: nodes.document, docname: str) -> None:
 
 def _target(app: Sphinx, page: str, label: str) -> tuple[str, str, str]:
     """Document, anchor and text of the evidence; a page that reruns a chapter has the labels with a suffix."""
-    known = app.env.get_domain("std").anonlabels  # type: ignore[attr-defined]
+    known = cast(StandardDomain, app.env.get_domain("std")).anonlabels
     for name in (f"{label}--{page.replace('/', '-')}", label):
         if name in known:
             target, anchor = known[name]
