@@ -1,5 +1,6 @@
 """Where, when and with what a chapter ran: shown on its page, outside what is compared."""
 
+import json
 import os
 import platform
 import subprocess
@@ -8,10 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tools.files import json_bytes
 from tools.kernels import device, threads
 
 SHOWN_VERSIONS = ("python", "torch", "numpy", "scipy", "matplotlib", "xarray")
+ORDER = (
+    *("commit", "finished", "wall time", "peak memory"),
+    *("parameters", "seeds", "device", "threads", "versions"),
+)
 # A change in one of these may change what a chapter says.
 TRACKED = ("book", "icl_lib", "tools", "requirements.txt", "pyproject.toml")
 
@@ -65,11 +69,15 @@ def _assignments(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} = {value!r}" for name, value in values.items())
 
 
+def _in_order(values: Mapping[str, str]) -> dict[str, str]:
+    return {name: values[name] for name in ORDER}
+
+
 def as_script(values: Mapping[str, str]) -> bytes:
     """A script that hands the values to the page; a script, since a page opened from disk may not fetch."""
-    return b"window.chapterProvenance = " + json_bytes(dict(values)).rstrip(b"\n").replace(b"</", b"<\\/") + b";\n"
+    return b"window.chapterProvenance = " + json.dumps(_in_order(values)).replace("</", "<\\/").encode() + b";\n"
 
 
 def as_text(page: str, values: Mapping[str, str]) -> bytes:
     """The same as plain text, for a reader without scripts."""
-    return "".join(f"{name}: {value}\n" for name, value in {"page": page, **values}.items()).encode()
+    return "".join(f"{name}: {value}\n" for name, value in {"page": page, **_in_order(values)}.items()).encode()

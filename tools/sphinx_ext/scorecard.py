@@ -112,5 +112,6 @@ def _target(app: Sphinx, page: str, label: str) -> tuple[str, str, str]:
     for name in (f"{label}--{page.replace('/', '-')}", label):
         if name in known:
             target, anchor = known[name]
-            return target, anchor, label
-    return page, "", label if label and " " in label else app.env.titles[page].astext()
+            number = app.env.toc_fignumbers.get(target, {}).get("figure", {}).get(anchor)
+            return target, anchor, f"Fig. {'.'.join(map(str, number))}" if number else label
+    return page, "", app.env.titles[page].astext()
