@@ -1,6 +1,7 @@
-"""Adam on parameters stacked over repetitions: one program trains them all, and knows nothing of any paper."""
+"""Parameters stacked over repetitions: one program trains them all, and knows nothing of any paper."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,23 +15,19 @@ SCHEDULES = ("constant", "cosine")
 
 
 @dataclass(frozen=True)
-class Adam:
-    """Adam with `steps` updates at `rate`, constant or falling to 0 along a cosine, after a linear warm-up."""
+class Optimiser(ABC):
+    """`steps` updates at `rate`, constant or falling to 0 along a cosine, after a linear warm-up."""
 
     rate: float
     steps: int
     schedule: str = "constant"
     warm_up: int = 0
-    beta1: float = 0.9
-    beta2: float = 0.999
 
     def __post_init__(self) -> None:
         check_number("rate", self.rate, above=0)
         check_integer("steps", self.steps, 1)
         check_choice("schedule", self.schedule, SCHEDULES)
         check_integer("warm_up", self.warm_up, 0, self.steps)
-        check_number("beta1", self.beta1, minimum=0, maximum=1)
-        check_number("beta2", self.beta2, minimum=0, maximum=1)
 
     def rate_at(self, step: int) -> float:
         """The rate of the update that leads from `step` to `step + 1`."""
@@ -38,6 +35,36 @@ class Adam:
         if self.schedule == "constant":
             return self.rate * warm
         return self.rate * warm * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+
+    @abstractmethod
+    def attach(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
+        """PyTorch's optimiser for `parameters`."""
+
+
+@dataclass(frozen=True)
+class Adam(Optimiser):
+    """Adam."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("beta1", self.beta1, minimum=0, maximum=1)
+        check_number("beta2", self.beta2, minimum=0, maximum=1)
+
+    def attach(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
+        """PyTorch's Adam."""
+        return torch.optim.Adam(parameters, lr=self.rate, betas=(self.beta1, self.beta2))
+
+
+@dataclass(frozen=True)
+class SGD(Optimiser):
+    """Stochastic gradient descent without momentum."""
+
+    def attach(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
+        """PyTorch's SGD."""
+        return torch.optim.SGD(parameters, lr=self.rate)
 
 
 def recorded_steps(steps: int, every: int) -> list[int]:
@@ -58,7 +85,7 @@ def even_parts(total: int, largest: int) -> list[int]:
 def train(
     parameters: Mapping[str, Tensor],
     gradient: Callable[[Parameters], Mapping[str, Tensor]],
-    optimiser: Adam,
+    optimiser: Optimiser,
     record_at: Sequence[int],
 ) -> Parameters:
     """Train from `parameters`; return their snapshots at the steps `record_at`, stacked in front: (S, ...).
@@ -69,7 +96,7 @@ def train(
     Raises `FloatingPointError` if a snapshot is not finite.
     """
     current = {name: value.detach().clone() for name, value in parameters.items()}
-    adam = torch.optim.Adam(list(current.values()), lr=optimiser.rate, betas=(optimiser.beta1, optimiser.beta2))
+    updates = optimiser.attach(list(current.values()))
     wanted = set(record_at)
     taken: dict[str, list[Tensor]] = {name: [] for name in current}
     for step in range(optimiser.steps + 1):
@@ -78,10 +105,10 @@ def train(
                 taken[name].append(value.clone())
         if step == optimiser.steps:
             break
-        adam.param_groups[0]["lr"] = optimiser.rate_at(step)
+        updates.param_groups[0]["lr"] = optimiser.rate_at(step)
         for name, slope in gradient(current).items():
             current[name].grad = slope
-        adam.step()
+        updates.step()
     snapshots = {name: torch.stack(values) for name, values in taken.items()}
     for name, values in snapshots.items():
         if not bool(torch.isfinite(values).all()):
