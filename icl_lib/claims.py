@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy
+from numpy.typing import ArrayLike
+
 from icl_lib.places import output_folder
 from icl_lib.validation import check_choice, check_integer, check_number
 
@@ -68,6 +71,13 @@ class Measurement:
     def __post_init__(self) -> None:
         check_number("value", self.value)
         check_number("standard_error", self.standard_error, minimum=0)
+
+
+def over_repetitions(values: ArrayLike) -> Measurement:
+    """Mean over repetitions and its standard error (0 for a single one). `values` (repetition,)."""
+    array = numpy.asarray(values, dtype=float).ravel()
+    error = float(array.std(ddof=1)) / math.sqrt(array.size) if array.size > 1 else 0.0
+    return Measurement(float(array.mean()), error)
 
 
 @dataclass(frozen=True)

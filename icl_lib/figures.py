@@ -101,6 +101,34 @@ def closeness_panels(results: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def loss_panels(results: Mapping[tuple[str, str], Mapping[int, Any]], axis: str) -> Figure:
+    """Losses after training against a parameter: one panel for each (row label, column label).
+
+    A panel maps the parameter's values to closeness results; `axis` names the parameter.
+    """
+    rows = list(dict.fromkeys(row for row, _ in results))
+    columns = list(dict.fromkeys(column for _, column in results))
+    figure, panels = plt.subplots(
+        len(rows), len(columns), figsize=(7.2, 2.4 * len(rows) + 0.5), squeeze=False, sharex=True, sharey="row"
+    )
+    for (row, column), panel in results.items():
+        axes = panels[rows.index(row)][columns.index(column)]
+        for name, text, style in (
+            ("loss_uniform", "uniform", UNIFORM),
+            ("loss_gd", "GD step", GD),
+            ("loss_sa", "trained SA", SA),
+        ):
+            values = numpy.stack([result[name].isel(step=-1) for result in panel.values()], axis=-1)
+            band(axes, list(panel), values, text, marker="o", markersize=3, **style)
+        axes.set(title=f"{row}, {column} query", yscale="log")
+    for axes in panels[-1]:
+        axes.set_xlabel(axis)
+    for axes in panels[:, 0]:
+        axes.set_ylabel("loss")
+    panels[0][-1].legend(fontsize=8, loc="lower left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
 def save_data(name: str, frame: pandas.DataFrame) -> None:
     """Write the data of figure `name` as `data/<name>.csv` under the output folder: tidy, one header line."""
     folder = output_folder() / "data"

@@ -44,13 +44,21 @@ def sweep(configs: Sequence[Experiment], jobs: int | None = None) -> list[xarray
     jobs = jobs if jobs is not None else int(os.environ.get("JOBS", "1"))
     check_integer("jobs", jobs, 1)
     folder = store_folder()
-    calls = (joblib.delayed(_run)(config, folder) for config in configs)
-    progress = Progress(len(configs), jobs)
-    results = []
-    for result in joblib.Parallel(n_jobs=min(jobs, len(configs)), return_as="generator")(calls):
-        results.append(result)
-        progress.report(len(results))
-    return results
+    results = {config: found for config in configs if (found := _stored(config, folder)) is not None}
+    missing = [config for config in dict.fromkeys(configs) if config not in results]
+    progress = Progress(len(missing), jobs)
+    # Workers are started for what is missing only: importing the library costs them seconds.
+    calls = (joblib.delayed(_run)(config, folder) for config in missing)
+    computed = joblib.Parallel(n_jobs=max(1, min(jobs, len(missing))), return_as="generator")(calls)
+    for done, (config, result) in enumerate(zip(missing, computed, strict=True), start=1):
+        results[config] = result
+        progress.report(done)
+    return [results[config] for config in configs]
+
+
+def _stored(config: Experiment, folder: Path | None) -> xarray.Dataset | None:
+    """The stored result, or None."""
+    return Store(folder).load(key(config, choose(config.device))) if folder else None
 
 
 def _run(config: Experiment, folder: Path | None) -> xarray.Dataset:
@@ -58,16 +66,18 @@ def _run(config: Experiment, folder: Path | None) -> xarray.Dataset:
     if folder is None:
         with one_thread():
             return config.compute(device)
+    found = _stored(config, folder)
+    if found is not None:
+        return found
     store, name = Store(folder), key(config, device)
-    found = store.load(name)
-    if found is None:
-        with store.lock(name):
+    with store.lock(name):
+        # Another process may have computed it while this one waited.
+        found = store.load(name)
+        if found is None:
+            with one_thread():
+                store.save(name, config.compute(device))
+            # Read back, so that a fresh result and a stored one are the same to the last bit.
             found = store.load(name)
-            if found is None:
-                with one_thread():
-                    store.save(name, config.compute(device))
-                # Read back, so that a fresh result and a stored one are the same to the last bit.
-                found = store.load(name)
     if found is None:
         raise OSError(f"the result just written to {store.path(name)} cannot be read back")
     return found

@@ -7,7 +7,6 @@ h = Aᵀ(b − mean b), with M (d, d) trained. The step is f_GD = softmax(A_q (�
 import math
 from dataclasses import dataclass
 
-import pandas
 import torch
 import xarray
 from torch import Tensor
@@ -167,10 +166,3 @@ def test_repetition(config: Closeness, repetition: int, M: Tensor, rate: float) 
 
 def _loss(f: Tensor, b: Tensor) -> Tensor:
     return 0.5 * (f - b).square().sum(-1)
-
-
-def table(result: xarray.Dataset) -> pandas.DataFrame:
-    """The result as one tidy row for each repetition and step, with `relative_diff` = Preds Diff / ‖f_GD − 1/n‖."""
-    names = ["loss_sa", "loss_gd", "loss_uniform", "preds_diff", "model_diff", "model_cos"]
-    tidy = result.assign(relative_diff=result.preds_diff / result.gd_shift)
-    return tidy[[*names, "relative_diff"]].to_dataframe().reset_index()[["repetition", "step", *names, "relative_diff"]]
