@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from icl_lib.softmax_regression import check_document
@@ -17,6 +16,9 @@ def minimise_over_rates(loss: Callable[[float], float], lowest: float = 1e-3, hi
     The grid finds the right valley where the loss has more than one; Brent refines inside it.
     Raises `ValueError` for bounds that are not 0 < lowest < highest.
     """
+    # Imported here: it takes a third of a kernel's start, and a chapter whose results are stored needs none of it.
+    from scipy.optimize import minimize_scalar
+
     check_number("lowest", lowest, above=0)
     check_number("highest", highest, above=lowest)
     width = math.log(highest / lowest) / 24

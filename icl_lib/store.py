@@ -1,6 +1,7 @@
 """Results on disk: one netCDF file for each key, written whole or not at all."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -17,6 +18,12 @@ from filelock import FileLock
 from icl_lib.digest import library_digest
 
 
+@functools.cache
+def _digest(module: str) -> str:
+    # Once a process: what it has imported is the text of its start, whatever is edited while it runs.
+    return library_digest([module])
+
+
 def key(config: Any, device: torch.device) -> str:
     """JSON text that names a result: the config, the device's type, versions, and the modules that compute it."""
     return json.dumps(
@@ -24,7 +31,7 @@ def key(config: Any, device: torch.device) -> str:
             "experiment": type(config).__qualname__,
             "config": dataclasses.asdict(config),
             "device": device.type,
-            "library": library_digest([type(config).__module__]),
+            "library": _digest(type(config).__module__),
             "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__},
         },
         sort_keys=True,

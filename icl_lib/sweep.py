@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-import joblib
 import torch
 import xarray
 
@@ -46,14 +45,23 @@ def sweep(configs: Sequence[Experiment], jobs: int | None = None) -> list[xarray
     folder = store_folder()
     results = {config: found for config in configs if (found := _stored(config, folder)) is not None}
     missing = [config for config in dict.fromkeys(configs) if config not in results]
+    if missing:
+        _compute(missing, jobs, folder, results)
+    return [results[config] for config in configs]
+
+
+def _compute(
+    missing: Sequence[Experiment], jobs: int, folder: Path | None, results: dict[Experiment, xarray.Dataset]
+) -> None:
+    """Compute what is missing and add it to `results`. Workers cost seconds to start, so only here are there any."""
+    import joblib
+
     progress = Progress(len(missing), jobs)
-    # Workers are started for what is missing only: importing the library costs them seconds.
     calls = (joblib.delayed(_run)(config, folder) for config in missing)
-    computed = joblib.Parallel(n_jobs=max(1, min(jobs, len(missing))), return_as="generator")(calls)
+    computed = joblib.Parallel(n_jobs=min(jobs, len(missing)), return_as="generator")(calls)
     for done, (config, result) in enumerate(zip(missing, computed, strict=True), start=1):
         results[config] = result
         progress.report(done)
-    return [results[config] for config in configs]
 
 
 def _stored(config: Experiment, folder: Path | None) -> xarray.Dataset | None:
