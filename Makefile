@@ -37,7 +37,7 @@ types: $(STAMP)
 	@$(BIN)/mypy
 
 unit: $(STAMP)
-	@$(BIN)/python -m pytest -n 2 tests --ignore=tests/browser
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests --ignore=tests/browser
 
 smoke: $(STAMP)
 	@$(TOOLS) book --profile smoke

@@ -67,7 +67,6 @@ def read(layout: Layout, page: str) -> NotebookNode:
     Raises `BookError` where there is none or it cannot be read.
     """
     import nbformat
-    from nbformat.reader import NotJSONError
     from nbformat.validator import NotebookValidationError
 
     path = path_of(layout, page)
@@ -76,7 +75,7 @@ def read(layout: Layout, page: str) -> NotebookNode:
         nbformat.validate(notebook)
     except FileNotFoundError:
         raise BookError(f"chapter {page}: the reference {path} is missing; {_hint(layout)}") from None
-    except (NotJSONError, NotebookValidationError, ValueError, AttributeError, KeyError) as error:
+    except (NotebookValidationError, ValueError, TypeError, AttributeError, LookupError) as error:
         reason = str(error).splitlines()[0][:200]
         raise BookError(f"chapter {page}: the reference {path} is no notebook ({reason}); {_hint(layout)}") from None
     return notebook

@@ -1,0 +1,206 @@
+"""A whole small book: built once, then changed in one way after another."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fixture_book import replace, write_book
+
+from tools import references
+from tools.catalogue import load
+from tools.check import Checker
+from tools.cli import main
+from tools.errors import BookError
+from tools.execute import Executed, Surroundings, plan
+from tools.files import digest_tree
+from tools.layout import Layout
+from tools.notebooks import read_chapter
+from tools.processes import Children
+from tools.progress import Progress
+from tools.timings import Timings
+
+
+def build(checkout: Path, command: str = "book") -> int:
+    return main(["--root", str(checkout), command, "--jobs", "2"])
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout that has been built; tests work on copies."""
+    checkout = write_book(tmp_path_factory.mktemp("built") / "checkout")
+    assert build(checkout, "reference") == 0
+    assert build(checkout) == 0
+    return checkout
+
+
+@pytest.fixture
+def copy(built: Path, tmp_path: Path) -> Path:
+    """A copy of the built checkout."""
+    shutil.copytree(built, tmp_path / "checkout")
+    return tmp_path / "checkout"
+
+
+def executed(checkout: Path) -> list[Executed]:
+    layout = Layout(checkout)
+    chapters = [read_chapter(page) for page in load(layout).notebooks]
+    return plan(layout, chapters, Surroundings.of(layout))
+
+
+def stale(checkout: Path) -> set[str]:
+    """The pages that a build would execute."""
+    return {one.page.name for one in executed(checkout) if not one.is_good()}
+
+
+def check(checkout: Path) -> None:
+    """The check alone."""
+    Checker(Layout(checkout), 2, Progress(), Children()).run(executed(checkout), Timings(2))
+
+
+def test_the_site_has_all_that_other_programs_read(built: Path) -> None:
+    build_folder = built / "_build"
+    html = build_folder / "html"
+    for name in (
+        "index.html",
+        "sums.html",
+        "part/curve.html",
+        "part/curve-n3.html",
+        "data/curve.csv",
+        "data/curve3.csv",
+    ):
+        assert (html / name).is_file(), name
+    scorecard = json.loads((build_folder / "scorecard.json").read_text())
+    assert [(claim["id"], claim["page"]) for claim in scorecard] == [
+        ("line-5", "part/curve"),
+        ("line-3", "part/curve-n3"),
+    ]
+    timings = json.loads((build_folder / "timings.json").read_text())
+    assert {entry["stage"] for entry in timings["entries"]} >= {"execute", "check", "stage", "site"}
+    assert all(
+        entry["peak_megabytes"] > 1 for entry in timings["entries"] if entry["page"] and entry["stage"] == "execute"
+    )
+
+
+def test_pages_link_to_data_claims_and_provenance(built: Path) -> None:
+    html = built / "_build/html"
+    curve = (html / "part/curve.html").read_text()
+    assert 'href="../data/curve.csv"' in curve
+    assert 'alt="A rising line."' in curve
+    assert "../provenance/part/curve.js" in curve
+    rerun = (html / "part/curve-n3.html").read_text()
+    assert "The same curve with three points" in rerun
+    assert 'href="#fig-line-part-curve-n3"' in rerun
+    index = (html / "index.html").read_text()
+    assert 'href="part/curve.html#fig-line"' in index
+    assert 'href="part/curve-n3.html#fig-line-part-curve-n3"' in index
+    provenance = (html / "provenance/part/curve.js").read_text()
+    assert all(f'"{name}"' in provenance for name in ("commit", "versions", "device", "threads", "seeds", "wall time"))
+
+
+def test_nothing_is_fetched_from_outside(built: Path) -> None:
+    html = built / "_build/html"
+    for page in html.glob("*.html"):
+        assert 'src="http' not in page.read_text()
+        assert "cdn" not in page.read_text()
+    assert (html / "mathjax/tex-chtml-full.js").is_file()
+    assert sum(path.stat().st_size for path in (html / "mathjax").rglob("*")) < 3e6
+
+
+def test_a_second_build_does_nothing(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = digest_tree(copy / "_build/html")
+    assert build(copy) == 0
+    out = capsys.readouterr().out
+    assert "..." not in out
+    assert str(copy / "_build/html/index.html") in out
+    assert digest_tree(copy / "_build/html") == before
+
+
+def test_a_change_of_prose_runs_no_chapter_and_reaches_the_page(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    replace(copy / "book/part/curve.md", "A line of $n$ points", "A straight line")
+    replace(copy / "book/sums.md", "seen again", "seen once more")
+    assert build(copy) == 0
+    out = capsys.readouterr().out
+    assert "execute  " not in out.split("where the time went")[0]
+    assert "check    " not in out.split("where the time went")[0]
+    assert "A straight line" in (copy / "_build/html/part/curve.html").read_text()
+    assert "seen once more" in (copy / "_build/html/sums.html").read_text()
+
+
+def test_another_build_gives_the_same_bytes(built: Path, copy: Path) -> None:
+    one = next(one for one in executed(copy) if one.page.name == "part/curve")
+    one.record_path.unlink()
+    (copy / "_build/site.json").unlink()
+    assert build(copy) == 0
+    for name in ("executed", "stage", "html"):
+        old, new = digest_tree(built / "_build" / name), digest_tree(copy / "_build" / name)
+        changed = {file for file in {*old, *new} if old.get(file) != new.get(file)}
+        assert changed <= {"provenance/part/curve.js", "provenance/part/curve.txt", "part/curve.json"}
+
+
+def test_only_the_changed_chapter_would_run(copy: Path) -> None:
+    assert stale(copy) == set()
+    replace(copy / "icl_lib/numbers.py", "0.0", "0.0  # zero")
+    assert stale(copy) == {"sums"}
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda one: one.path.write_bytes(one.path.read_bytes()[:-10]),
+        lambda one: one.path.unlink(),
+        lambda one: one.record_path.unlink(),
+        lambda one: (one.output / "data" / "curve.csv").write_text("x\n"),
+        lambda one: (one.output / "data" / "other.csv").write_text("x\n"),
+        lambda one: shutil.rmtree(one.output),
+    ],
+)
+def test_what_a_run_left_is_trusted_only_as_a_whole(copy: Path, spoil: Callable[[Executed], object]) -> None:
+    one = next(one for one in executed(copy) if one.page.name == "part/curve")
+    spoil(one)
+    assert stale(copy) == {"part/curve"}
+
+
+def test_a_changed_number_fails_with_chapter_cell_expected_and_got(copy: Path) -> None:
+    change_reference(copy, "slope 0.16666666666666666", "slope 0.16670000000000000")
+    with pytest.raises(BookError) as caught:
+        check(copy)
+    message = str(caught.value)
+    assert "chapter part/curve, code cell 3 of its reference: print(" in message
+    assert "expected  slope 0.16670000000000000 points 5" in message
+    assert "got       slope 0.16666666666666666 points 5" in message
+
+
+def test_noise_within_the_tolerance_passes_and_is_not_checked_again(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change_reference(copy, "slope 0.16666666666666666", "slope 0.16666668333333333")
+    check(copy)
+    assert "1 references" in capsys.readouterr().out
+    check(copy)
+    assert "nbval" not in capsys.readouterr().out
+
+
+def test_a_warning_of_sphinx_fails_the_build_and_keeps_the_old_site(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = digest_tree(copy / "_build/html")
+    replace(copy / "book/part/curve.md", "{data}`curve`", "{data}`curves`")
+    assert build(copy) == 1
+    assert "no figure data 'curves'; written by the chapters: curve, curve3" in capsys.readouterr().err
+    assert digest_tree(copy / "_build/html") == before
+
+
+def test_a_figure_without_alt_text_fails_without_running_anything(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replace(copy / "book/part/curve.md", '  image: {alt: "A rising line."}\n', "")
+    assert build(copy) == 1
+    captured = capsys.readouterr()
+    assert "chapter part/curve, code cell 2 of 3: import json\n  shows a figure without alt text" in captured.err
+    assert "execute  " not in captured.out
+
+
+def change_reference(checkout: Path, old: str, new: str) -> None:
+    """Change the text of the reference of part/curve."""
+    replace(references.path_of(Layout(checkout), "part/curve"), old, new)

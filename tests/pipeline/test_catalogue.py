@@ -1,0 +1,77 @@
+"""Which pages a book has, and what is said where its files do not fit."""
+
+from pathlib import Path
+
+import pytest
+from fixture_book import HEADER, replace
+
+from tools.catalogue import load
+from tools.errors import BookError
+from tools.layout import Layout
+from tools.notebooks import read_chapter
+
+
+def test_pages_stand_in_reading_order(checkout: Path) -> None:
+    catalogue = load(Layout(checkout))
+    assert [page.name for page in catalogue.pages] == ["index", "sums", "part/curve", "part/curve-n3"]
+    assert [page.name for page in catalogue.notebooks] == ["sums", "part/curve", "part/curve-n3"]
+    assert catalogue.banner is None
+
+
+def test_a_profile_and_a_page_override_the_chapter(checkout: Path) -> None:
+    smoke = load(Layout(checkout, "smoke"))
+    chapter = read_chapter(smoke.page("part/curve-n3"))
+    assert chapter.given == {"rate": 0.25, "n": 3}
+    assert chapter.defaults == {"n": 5, "rate": 0.5, "title": "line"}
+    assert smoke.banner is not None
+
+
+@pytest.mark.parametrize("name", ["sums", "book/sums.md", "./book/sums.md", "sums.md"])
+def test_a_page_may_be_named_by_its_source(checkout: Path, name: str) -> None:
+    assert load(Layout(checkout)).page(name).name == "sums"
+
+
+def test_an_unknown_chapter_is_refused(checkout: Path) -> None:
+    with pytest.raises(BookError, match="unknown chapter 'nope'; allowed: index, part/curve, part/curve-n3, sums"):
+        load(Layout(checkout)).page("nope")
+
+
+def test_an_unknown_profile_is_refused(checkout: Path) -> None:
+    with pytest.raises(BookError, match="unknown profile 'fast'; allowed: paper, smoke"):
+        load(Layout(checkout, "fast"))
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("_toc.yml", "  - file: sums\n", "", "not listed in _toc.yml: book/sums.md"),
+        ("_toc.yml", "file: sums", "file: product", "not listed in _toc.yml: book/sums.md"),
+        ("_toc.yml", "root: index", "root: sums", "lists twice: sums"),
+        ("_toc.yml", "      - file: part/curve-n3\n", "", "pages not listed in _toc.yml: part/curve-n3"),
+        ("_toc.yml", "part/curve-n3", "part/curve-n4", "pages not listed in _toc.yml: part/curve-n3"),
+        ("_toc.yml", "root", "[", "not YAML"),
+        ("book/profiles.yml", "part/curve: {rate", "part/curves: {rate", "profile smoke: unknown chapter part/curves"),
+        ("book/profiles.yml", "title: The", "heading: The", "unknown heading; allowed: chapter, parameters, title"),
+        ("book/profiles.yml", "banner", "flag", "unknown flag; allowed: banner, parameters"),
+        ("book/profiles.yml", "chapter: part/curve", "chapter: part/nope", "part/curve-n3: no file book/part/nope.md"),
+        ("book/profiles.yml", "part/curve: {rate", "index: {rate", "index: book/index.md has no kernelspec"),
+        ("book/sums.md", HEADER, "", "header names no kernelspec"),
+    ],
+)
+def test_files_that_do_not_fit_are_named(checkout: Path, file: str, old: str, new: str, message: str) -> None:
+    replace(checkout / file, old, new)
+    with pytest.raises(BookError, match=message):
+        load(Layout(checkout, "smoke"))
+
+
+def test_a_page_without_source_is_named(checkout: Path) -> None:
+    (checkout / "book/sums.md").unlink()
+    with pytest.raises(BookError, match=r"page sums: no file book/sums\.md"):
+        load(Layout(checkout))
+
+
+def test_two_cells_of_parameters_are_refused(checkout: Path) -> None:
+    source = checkout / "book/part/curve.md"
+    source.write_text(source.read_text() + "\n```{code-cell} ipython3\n:tags: [parameters]\n\nm = 1\n```\n")
+    with pytest.raises(BookError, match="2 cells are tagged `parameters`"):
+        read_chapter(load(Layout(checkout)).page("part/curve"))

@@ -1,0 +1,172 @@
+"""The commands: bad input, failed and interrupted runs. Chapters here are bare, so that kernels start fast."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fixture_book import HEADER, REPOSITORY, replace
+
+from tools.catalogue import load
+from tools.cli import main
+from tools.execute import Surroundings, plan
+from tools.layout import Layout
+from tools.notebooks import read_chapter
+
+PARAMETERS = "\n```{code-cell} ipython3\n:tags: [parameters]\n\nn = 5\n```\n"
+TWO_CELLS = "\n```{code-cell} ipython3\nx = 1\n```\n\n```{code-cell} ipython3\n%s\n```\n"
+
+
+@pytest.fixture
+def bare(checkout: Path) -> Path:
+    """A checkout whose book has one chapter, `sums`."""
+    (checkout / "_toc.yml").write_text("format: jb-book\nroot: index\nchapters:\n  - file: sums\n")
+    (checkout / "book/profiles.yml").write_text("profiles:\n  paper: {}\n")
+    (checkout / "book/part/curve.md").unlink()
+    return checkout
+
+
+def write_chapter(checkout: Path, last_cell: str) -> None:
+    (checkout / "book/sums.md").write_text(HEADER + "# Sums\n" + PARAMETERS + TWO_CELLS % last_cell)
+
+
+def run(checkout: Path, *words: str) -> int:
+    return main(["--root", str(checkout), *words])
+
+
+def is_good(checkout: Path) -> bool:
+    """Whether a later command would trust what was executed."""
+    layout = Layout(checkout)
+    chapters = [read_chapter(page) for page in load(layout).notebooks]
+    return all(one.is_good() for one in plan(layout, chapters, Surroundings.of(layout)))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["book", "--profile", "fast"], "unknown profile 'fast'; allowed: paper"),
+        (["chapter", "nope"], "unknown chapter 'nope'; allowed: index, sums"),
+        (["chapter", "index"], "nothing is executed in index"),
+        (["chapter", "sums", "-p", "m", "1"], "chapter sums: unknown parameter 'm'; allowed: n"),
+        (["chapter", "sums", "-p", "n", "many"], "parameter n must be of type int, got 'many' of type str"),
+        (["reference", "index"], "nothing is executed in index"),
+        (["recheck"], "without a reference in"),
+    ],
+)
+def test_bad_input_is_one_message(
+    bare: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    write_chapter(bare, "print(n)")
+    assert run(bare, *words) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not list((bare / "_build").rglob("*.ipynb"))
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "many"])
+def test_a_number_of_workers_that_is_none_is_refused(
+    bare: Path, capsys: pytest.CaptureFixture[str], jobs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOBS", jobs)
+    assert run(bare, "book") == 2
+    assert f"JOBS must be an integer >= 1, got '{jobs}'" in capsys.readouterr().err
+
+
+def test_a_build_folder_that_cannot_be_written_is_one_message(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (bare / "_build").write_text("in the way")
+    assert run(bare, "book") == 1
+    error = capsys.readouterr().err
+    assert f"cannot write the build folder {bare / '_build'}" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("cell", "messages"),
+    [
+        (
+            "raise ValueError('n must be >= 1, got 0')",
+            ["failed in code cell 3 of 3: raise ValueError", "ValueError: n must be >= 1, got 0"],
+        ),
+        ("import os; os._exit(3)", ["the kernel died in code cell 3 of 3: import os; os._exit(3)"]),
+        ("import sys; print('careful', file=sys.stderr)", ["code cell 3 of 3", "wrote to stderr: careful"]),
+    ],
+)
+def test_a_chapter_that_fails_is_named_with_its_cell(
+    bare: Path, capsys: pytest.CaptureFixture[str], cell: str, messages: list[str]
+) -> None:
+    write_chapter(bare, cell)
+    assert run(bare, "book") == 1
+    error = capsys.readouterr().err
+    for message in ["chapter sums", *messages]:
+        assert message in error
+    assert "Traceback" not in error
+    assert len(error.strip().splitlines()) < 8
+    assert not is_good(bare)
+    assert not list((bare / "_build/executed").rglob("*.ipynb"))
+
+
+def test_injected_parameters_reach_the_chapter_and_stay_apart_from_the_book(
+    bare: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_chapter(bare, "assert n == 7, f'n must be 7, got {n}'")
+    assert run(bare, "chapter", "sums", "-p", "n", "8") == 1
+    assert "code cell 3 of 3" in (error := capsys.readouterr().err)
+    assert "AssertionError: n must be 7, got 8" in error
+    assert run(bare, "chapter", "sums", "-p", "n", "7") == 0
+    assert (bare / "_build/chapter/sums.ipynb").is_file()
+    assert not is_good(bare)
+
+
+def test_recheck_runs_references_with_nothing_reused(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_chapter(bare, "import os; from icl_lib.numbers import ZERO; print(os.environ['ICL_STORE'] == 'off', ZERO)")
+    assert run(bare, "reference") == 0
+    reference = bare / "book/reference/paper/sums.ipynb"
+    replace(reference, "False 0.0", "True 0.0")
+    shutil.rmtree(bare / "_build")
+    assert run(bare, "recheck") == 0
+    assert "1 references hold" in capsys.readouterr().out
+    replace(bare / "icl_lib/numbers.py", "0.0", "0.5")
+    assert run(bare, "recheck") == 1
+    error = capsys.readouterr().err
+    assert "expected  True 0.0" in error
+    assert "got       True 0.5" in error
+
+
+def test_an_interrupted_run_leaves_nothing_that_is_trusted(bare: Path) -> None:
+    write_chapter(bare, "import os, pathlib, time; pathlib.Path('../pid').write_text(str(os.getpid())); time.sleep(60)")
+    command = [sys.executable, "-m", "tools", "--root", str(bare), "book"]
+    child = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    kernel = wait_for_kernel(bare / "_build/running")
+    os.kill(child.pid, signal.SIGINT)
+    _, error = child.communicate(timeout=20)
+    assert child.returncode == 130
+    assert "interrupted" in error
+    assert "Traceback" not in error
+    assert not is_good(bare)
+    wait_until(lambda: not is_alive(kernel))
+
+
+def wait_for_kernel(folder: Path) -> int:
+    wait_until(lambda: any(path.read_text() for path in folder.glob("*/pid")))
+    return int(next(folder.glob("*/pid")).read_text())
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened for 30 s"
+        time.sleep(0.05)
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{process}/stat").read_text().split(")")[1].split()[0] != "Z"

@@ -1,0 +1,56 @@
+"""What an executed chapter may not show."""
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from tools.errors import BookError
+from tools.outputs import refuse_bare_figures, refuse_noise
+
+GOOD = {"image": {"alt": "A rising line."}, "figure": {"caption": "A line.", "name": "fig-line"}}
+
+
+def notebook(*outputs: NotebookNode) -> NotebookNode:
+    return new_notebook(cells=[new_code_cell("first()"), new_code_cell("show(\n  x)", outputs=list(outputs))])
+
+
+def figure(settings: dict[str, object]) -> tuple[NotebookNode, list[NotebookNode]]:
+    shown = notebook(new_output("display_data", data={"image/png": "AAAA", "text/plain": "<Figure>"}))
+    presented = [nbformat.from_dict(cell) for cell in shown.cells]
+    presented[1].metadata["mystnb"] = nbformat.from_dict(settings)
+    return shown, presented
+
+
+def test_stderr_is_refused() -> None:
+    with pytest.raises(BookError, match=r"chapter x, code cell 2 of 2: show\(\n  wrote to stderr: careful"):
+        refuse_noise("x", notebook(new_output("stream", name="stderr", text="careful\n")))
+
+
+def test_a_memory_address_is_refused() -> None:
+    shown = new_output("execute_result", data={"text/plain": "[<matplotlib.lines.Line2D at 0x7f3e12345678>]"})
+    with pytest.raises(BookError, match="shows an object as"):
+        refuse_noise("x", notebook(shown))
+
+
+def test_text_is_allowed() -> None:
+    refuse_noise("x", notebook(new_output("stream", name="stdout", text="0x12345678 is a number\n")))
+
+
+def test_a_figure_with_alt_text_and_caption_is_allowed() -> None:
+    refuse_bare_figures("x", *figure(GOOD))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "without alt text .* and without caption"),
+        ({"figure": GOOD["figure"]}, r"code cell 2 of 2: show\(\n  shows a figure without alt text"),
+        ({"image": {"alt": " "}, "figure": GOOD["figure"]}, "without alt text"),
+        ({"image": GOOD["image"]}, "without caption"),
+        ({"image": GOOD["image"], "figure": {"name": "fig-line"}}, "without caption"),
+    ],
+)
+def test_a_bare_figure_is_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(BookError, match=message):
+        refuse_bare_figures("x", *figure(settings))
