@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -31,6 +32,22 @@ def library_digest(modules: Iterable[str], root: Path | None = None) -> str:
     for name in sorted(names):
         digest.update(name.encode() + b"\0" + _file(name, root).read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def class_digest(experiment: type) -> str:
+    """Digest of all that can change what `experiment` computes: its module and what that reaches in the package.
+
+    Raises `ValueError` for a class that no file defines (one typed into a notebook): a change of it would go unseen.
+    """
+    name = experiment.__module__
+    if name.split(".")[0] == PACKAGE:
+        return library_digest([name])
+    file = getattr(sys.modules[name], "__file__", None)
+    if file is None:
+        raise ValueError(f"experiment must be a class that a file defines, got {experiment.__qualname__} of {name}")
+    source = Path(file).read_text()
+    reached = modules_reached(source, Path(__file__).parent.parent)
+    return hashlib.sha256(f"{source}\0{library_digest(reached)}".encode()).hexdigest()
 
 
 def _parents(name: str) -> list[str]:

@@ -15,13 +15,13 @@ import torch
 import xarray
 from filelock import FileLock
 
-from icl_lib.digest import library_digest
+from icl_lib.digest import class_digest
 
 
 @functools.cache
-def _digest(module: str) -> str:
+def _digest(experiment: type) -> str:
     # Once a process: what it has imported is the text of its start, whatever is edited while it runs.
-    return library_digest([module])
+    return class_digest(experiment)
 
 
 def key(config: Any, device: torch.device) -> str:
@@ -31,7 +31,7 @@ def key(config: Any, device: torch.device) -> str:
             "experiment": type(config).__qualname__,
             "config": dataclasses.asdict(config),
             "device": device.type,
-            "library": _digest(type(config).__module__),
+            "library": _digest(type(config)),
             "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__},
         },
         sort_keys=True,

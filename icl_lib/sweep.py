@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from icl_lib.device import choose, one_thread
 from icl_lib.places import store_folder
 from icl_lib.store import Store, key
 from icl_lib.validation import check_integer
+from icl_lib.workers import workers
 
 
 class Experiment(Protocol):
@@ -31,37 +32,53 @@ def run(config: Experiment) -> xarray.Dataset:
     return _run(config, store_folder())
 
 
-def sweep(configs: Sequence[Experiment], jobs: int | None = None) -> list[xarray.Dataset]:
+def sweep(
+    configs: Sequence[Experiment], jobs: int | None = None, scheduler: str | None = None
+) -> list[xarray.Dataset]:
     """The results of many experiments, in their order; a finished point is never computed again.
 
     `jobs` processes work at once: the argument, else the environment variable `JOBS`, else 1 (in this process).
-    The results are the same bytes whatever `jobs` is, since each point runs on one thread.
-    Raises `ValueError` for an empty list and for jobs < 1.
+    With the address of a Dask `scheduler` (else the variable `SCHEDULER`) the workers of that cluster do instead.
+    The results are the same bytes whoever computes them, since each point runs on one thread.
+    Raises `ValueError` for an empty list and for a `jobs` that is not a number >= 1.
     """
     if not configs:
         raise ValueError("configs must hold at least one experiment, got none")
-    jobs = jobs if jobs is not None else int(os.environ.get("JOBS", "1"))
+    jobs = jobs if jobs is not None else _jobs_of_environment()
     check_integer("jobs", jobs, 1)
     folder = store_folder()
     results = {config: found for config in configs if (found := _stored(config, folder)) is not None}
     missing = [config for config in dict.fromkeys(configs) if config not in results]
     if missing:
-        _compute(missing, jobs, folder, results)
+        # Workers cost seconds to start, so only here are there any.
+        with workers(min(jobs, len(missing)), scheduler or os.environ.get("SCHEDULER")) as count:
+            progress = Progress(len(configs), count, done=len(configs) - len(missing))
+            for index, result in _computed(missing, folder, count):
+                results[missing[index]] = result
+                progress.report()
     return [results[config] for config in configs]
 
 
-def _compute(
-    missing: Sequence[Experiment], jobs: int, folder: Path | None, results: dict[Experiment, xarray.Dataset]
-) -> None:
-    """Compute what is missing and add it to `results`. Workers cost seconds to start, so only here are there any."""
+def _jobs_of_environment() -> int:
+    text = os.environ.get("JOBS", "1")
+    if not text.isdecimal():
+        raise ValueError(f"JOBS must be an integer >= 1, got {text!r}")
+    return int(text)
+
+
+def _computed(
+    configs: Sequence[Experiment], folder: Path | None, count: int
+) -> Iterator[tuple[int, xarray.Dataset]]:
+    """Each experiment's place in the list and its result, in the order in which they finish."""
     import joblib
 
-    progress = Progress(len(missing), jobs)
-    calls = (joblib.delayed(_run)(config, folder) for config in missing)
-    computed = joblib.Parallel(n_jobs=min(jobs, len(missing)), return_as="generator")(calls)
-    for done, (config, result) in enumerate(zip(missing, computed, strict=True), start=1):
-        results[config] = result
-        progress.report(done)
+    calls = (joblib.delayed(_numbered)(index, config, folder) for index, config in enumerate(configs))
+    # A point is a task of its own, so that a worker that dies takes no finished point with it.
+    yield from joblib.Parallel(n_jobs=count, batch_size=1, return_as="generator_unordered")(calls)
+
+
+def _numbered(index: int, config: Experiment, folder: Path | None) -> tuple[int, xarray.Dataset]:
+    return index, _run(config, folder)
 
 
 def _stored(config: Experiment, folder: Path | None) -> xarray.Dataset | None:
@@ -97,15 +114,18 @@ class Progress:
     A file, not a stream: what a chapter prints is compared, and anything on stderr is a failure there.
     """
 
-    def __init__(self, total: int, jobs: int) -> None:
-        self.total, self.jobs, self.start = total, jobs, time.monotonic()
+    def __init__(self, total: int, workers: int, done: int = 0) -> None:
+        self.total, self.workers, self.done, self.found = total, workers, done, done
+        self.start = time.monotonic()
         self.file = os.environ.get("ICL_PROGRESS")
 
-    def report(self, done: int) -> None:
-        """Note that `done` points are finished."""
+    def report(self) -> None:
+        """Note that one more point is finished."""
+        self.done += 1
         if not self.file:
             return
-        remaining = (time.monotonic() - self.start) / done * (self.total - done)
-        running = min(self.jobs, self.total - done)
+        left = self.total - self.done
+        seconds = (time.monotonic() - self.start) / (self.done - self.found) * left
+        running = min(self.workers, left)
         with open(self.file, "a") as out:
-            out.write(f"{done} of {self.total} points done, {running} running, about {remaining:.0f} s left\n")
+            out.write(f"{self.done} of {self.total} points done, {running} running, about {seconds:.0f} s left\n")
