@@ -34,17 +34,16 @@ def library_digest(modules: Iterable[str], root: Path | None = None) -> str:
     return digest.hexdigest()
 
 
-def class_digest(experiment: type) -> str:
-    """Digest of all that can change what `experiment` computes: its module and what that reaches in the package.
+def module_digest(name: str) -> str:
+    """Digest of all that can change what the imported module `name` computes: its text and what that reaches here.
 
-    Raises `ValueError` for a class that no file defines (one typed into a notebook): a change of it would go unseen.
+    Raises `ValueError` for a module without a file, which is what a notebook is: a change of it would go unseen.
     """
-    name = experiment.__module__
     if name.split(".")[0] == PACKAGE:
         return library_digest([name])
     file = getattr(sys.modules[name], "__file__", None)
     if file is None:
-        raise ValueError(f"experiment must be a class that a file defines, got {experiment.__qualname__} of {name}")
+        raise ValueError(f"an experiment must be defined in a module with a file, got one of {name}")
     source = Path(file).read_text()
     reached = modules_reached(source, Path(__file__).parent.parent)
     return hashlib.sha256(f"{source}\0{library_digest(reached)}".encode()).hexdigest()

@@ -15,13 +15,13 @@ import torch
 import xarray
 from filelock import FileLock
 
-from icl_lib.digest import class_digest
+from icl_lib.digest import module_digest
 
 
 @functools.cache
-def _digest(experiment: type) -> str:
+def _digest(module: str) -> str:
     # Once a process: what it has imported is the text of its start, whatever is edited while it runs.
-    return class_digest(experiment)
+    return module_digest(module)
 
 
 def key(config: Any, device: torch.device) -> str:
@@ -31,7 +31,7 @@ def key(config: Any, device: torch.device) -> str:
             "experiment": type(config).__qualname__,
             "config": dataclasses.asdict(config),
             "device": device.type,
-            "library": _digest(type(config)),
+            "library": _digest(type(config).__module__),
             "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__},
         },
         sort_keys=True,
