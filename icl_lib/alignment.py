@@ -56,3 +56,28 @@ def model_cos(f: Tensor, w: Tensor, f2: Tensor, w2: Tensor) -> Tensor:
     product = _sensitivity_product(f, w, f2, w2)
     norms = (_sensitivity_product(f, w, f, w) * _sensitivity_product(f2, w2, f2, w2)).sqrt()
     return torch.where(norms > 0, product / norms.clamp_min(torch.finfo(norms.dtype).tiny), torch.zeros_like(norms))
+
+
+def classifier_model_diff(J: Tensor, J2: Tensor) -> Tensor:
+    """Model Diff ‖J − J'‖_F of two classifiers' sensitivities ∂ŷ/∂x_query (..., C, d), shape (...)."""
+    _check_sensitivities(J, J2)
+    return torch.linalg.vector_norm(J - J2, dim=(-2, -1))
+
+
+def classifier_model_cos(J: Tensor, J2: Tensor) -> Tensor:
+    """Model Cos ⟨J, J'⟩ / (‖J‖ ‖J'‖) of two classifiers' sensitivities (..., C, d); 0 where one vanishes."""
+    _check_sensitivities(J, J2)
+    norms = torch.linalg.vector_norm(J, dim=(-2, -1)) * torch.linalg.vector_norm(J2, dim=(-2, -1))
+    product = (J * J2).sum((-2, -1))
+    return torch.where(norms > 0, product / norms.clamp_min(torch.finfo(norms.dtype).tiny), torch.zeros_like(norms))
+
+
+def _check_sensitivities(J: Tensor, J2: Tensor) -> None:
+    check_last_dimensions("J", J, C=None, d=None)
+    check_last_dimensions("J2", J2, C=J.shape[-2], d=J.shape[-1])
+
+
+def entropy(p: Tensor) -> Tensor:
+    """Entropy −Σ p log p in nats of probabilities p (..., C), with 0 log 0 = 0, shape (...)."""
+    check_last_dimensions("p", p, C=None)
+    return -torch.special.xlogy(p, p).sum(-1)

@@ -1,0 +1,186 @@
+"""How far one step is from what can be reached: a ladder of classifiers on the same contexts."""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import xarray
+from torch import Tensor
+
+from icl_lib import references
+from icl_lib.descent import (
+    cross_entropy,
+    fit,
+    kernel_classifier_steps,
+    linear_classifier_steps,
+    minimise_over_widths,
+)
+from icl_lib.device import DEVICES
+from icl_lib.kernels import KernelStep, Scores
+from icl_lib.randomness import stream
+from icl_lib.tasks import Examples, SphereClassification
+from icl_lib.validation import check_choice, check_integer
+
+# A rung takes tuning contexts and returns its predictor: contexts to log-probabilities (B, C).
+Predictor = Callable[[Examples], Tensor]
+NEIGHBOURS = (1, 2, 3, 5, 8, 12, 20)
+SMOOTHING = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+INVERSE_PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0)
+WIDTHS = (0.3, 1.0, 3.0)
+RIDGES = (1e-3, 1e-4, 1e-5)
+
+
+@dataclass(frozen=True)
+class ReferenceLadder:
+    """Tune each classifier on `tuning` contexts and measure it on the same `test` others.
+
+    `linear_steps` and `kernel_steps` are the numbers of gradient steps tried. The posterior is sampled on the
+    first `sampled` test contexts with `sweeps` sweeps of a chain each.
+    """
+
+    task: SphereClassification
+    linear_steps: tuple[int, ...] = (4, 16, 64)
+    kernel_steps: tuple[int, ...] = (4, 16)
+    tuning: int = 100
+    test: int = 600
+    sampled: int = 120
+    sweeps: int = 3000
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("tuning", "test", "sampled"):
+            check_integer(name, getattr(self, name), 1)
+        check_integer("sampled", self.sampled, 1, self.test)
+        check_integer("sweeps", self.sweeps, 2)
+        check_integer("seed", self.seed, 0)
+        check_choice("device", self.device, DEVICES)
+        for steps in (*self.linear_steps, *self.kernel_steps):
+            check_integer("a number of steps", steps, 1)
+
+    def compute(self, device: torch.device) -> xarray.Dataset:
+        """`loss`, `standard_error` and the paired `gap` to the linear step over `classifier`, and the posterior's halves."""
+        tune = self.task.sample(self.tuning, stream(self.seed, "tune"))
+        # One step has one or two numbers to fit, and costs nothing: it gets more contexts.
+        many = self.task.sample(40 * self.tuning, stream(self.seed, "tune/steps"))
+        test, w = self.task.sample_with_classes(self.test, stream(self.seed, "test"))
+        rungs: dict[str, Predictor] = {
+            "nearest neighbours": nearest_neighbours(tune),
+            "one softmax step": one_step(KernelStep(), many),
+            "one linear step": one_step(KernelStep("linear", "n"), many),
+            "one step, two softmax heads": one_step(KernelStep(heads="two"), many),
+            **{f"{k} kernel steps": kernel_steps(tune, k) for k in self.kernel_steps},
+            **{f"{k} linear steps": linear_steps(tune, k) for k in self.linear_steps},
+            "logistic regression": logistic_regression(tune),
+            "kernel logistic regression": kernel_logistic_regression(tune),
+        }
+        losses = {name: -(predict(test) * test.y_query).sum(-1).double() for name, predict in rungs.items()}
+        few = slice(self.sampled)
+        p, halves = references.posterior(
+            *(part[few].double() for part in test[:3]), w[few].double(), self.sweeps, stream(self.seed, "test/chain")
+        )
+        sampled = _log_loss(p, test.y_query[few])
+        base = losses["one linear step"]
+        data = {name: (loss, base - loss) for name, loss in losses.items()}
+        data["posterior"] = (sampled, base[few] - sampled)
+        columns = {
+            "loss": [float(loss.mean()) for loss, _ in data.values()],
+            "standard_error": [_error(loss) for loss, _ in data.values()],
+            "gap": [float(gap.mean()) for _, gap in data.values()],
+            "gap_error": [_error(gap) for _, gap in data.values()],
+        }
+        result = xarray.Dataset(
+            {name: ("classifier", values) for name, values in columns.items()}, coords={"classifier": list(data)}
+        )
+        return result.assign(half=("part", [float(_log_loss(h, test.y_query[few]).mean()) for h in halves]))
+
+
+def _log_loss(p: Tensor, y: Tensor) -> Tensor:
+    return -(p.log() * y).sum(-1)
+
+
+def _error(values: Tensor) -> float:
+    return float(values.std()) / math.sqrt(len(values))
+
+
+def _best(candidates: Sequence[tuple[float, ...]], predictor: Callable[..., Predictor], tune: Examples) -> Predictor:
+    """The predictor whose parameters, out of `candidates`, have the least loss on the tuning contexts."""
+
+    def loss(parameters: tuple[float, ...]) -> float:
+        return float(-(predictor(*parameters)(tune) * tune.y_query).sum(-1).mean())
+
+    return predictor(*min(candidates, key=loss))
+
+
+def one_step(step: KernelStep, tune: Examples) -> Predictor:
+    """One fitted step."""
+    fitted = fit(step, [Scores.of_examples(tune)], tune.y_query)
+    return lambda context: torch.log_softmax(fitted.logits(Scores.of_examples(context)), dim=-1)
+
+
+def nearest_neighbours(tune: Examples) -> Predictor:
+    """k nearest neighbours, k and the smoothing from a grid."""
+
+    def predictor(k: float, smoothing: float) -> Predictor:
+        return lambda context: references.nearest_neighbours(*context[:3], int(k), smoothing).log()
+
+    n = tune.x.shape[-2]
+    return _best([(k, s) for k, s in itertools.product(NEIGHBOURS, SMOOTHING) if k <= n], predictor, tune)
+
+
+def linear_steps(tune: Examples, steps: int) -> Predictor:
+    """`steps` steps of linear classification with one rate for all of them, by search."""
+
+    def predictor(rate: float) -> Predictor:
+        def predict(context: Examples) -> Tensor:
+            W = linear_classifier_steps(context.x, context.y, rate, steps)
+            return torch.log_softmax((W @ context.x_query.unsqueeze(-1)).squeeze(-1), dim=-1)
+
+        return predict
+
+    def loss(rate: float) -> float:
+        return float(-(predictor(rate)(tune) * tune.y_query).sum(-1).mean())
+
+    return predictor(minimise_over_widths(loss, 0.5, 200.0))
+
+
+def kernel_steps(tune: Examples, steps: int) -> Predictor:
+    """`steps` functional steps in the Gaussian kernel, width from a grid and rate by search."""
+
+    def predictor(beta: float, rate: float) -> Predictor:
+        def predict(context: Examples) -> Tensor:
+            gram = torch.exp(beta * (context.x @ context.x.mT - 1))
+            alpha = kernel_classifier_steps(gram, context.y, rate, steps)
+            k_query = torch.exp(beta * ((context.x @ context.x_query.unsqueeze(-1)).squeeze(-1) - 1))
+            return torch.log_softmax((k_query.unsqueeze(-2) @ alpha).squeeze(-2), dim=-1)
+
+        return predict
+
+    def loss(beta: float, rate: float) -> float:
+        return float(cross_entropy(predictor(beta, rate)(tune), tune.y_query).mean())
+
+    def best_rate(beta: float) -> float:
+        return minimise_over_widths(lambda rate: loss(beta, rate), 1.0, 2000.0)
+
+    candidates = [(beta, best_rate(beta)) for beta in WIDTHS]
+    return _best(candidates, predictor, tune)
+
+
+def logistic_regression(tune: Examples) -> Predictor:
+    """scikit-learn's logistic regression, penalty from a grid."""
+
+    def predictor(inverse_penalty: float) -> Predictor:
+        return lambda context: references.logistic_regression(*context[:3], inverse_penalty).log()
+
+    return _best([(c,) for c in INVERSE_PENALTIES], predictor, tune)
+
+
+def kernel_logistic_regression(tune: Examples) -> Predictor:
+    """Kernel logistic regression, width and penalty from a grid."""
+
+    def predictor(beta: float, ridge: float) -> Predictor:
+        return lambda context: references.kernel_logistic_regression(*context[:3], beta, ridge).log()
+
+    return _best(list(itertools.product(WIDTHS, RIDGES)), predictor, tune)

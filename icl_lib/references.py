@@ -1,0 +1,149 @@
+"""What a classifier can reach on the same contexts: neighbours, regressions run to their end, and the posterior.
+
+Every function takes contexts x (B, n, d), one-hot y (B, n, C), x_query (B, d) and returns probabilities (B, C).
+"""
+
+import math
+import warnings
+
+import numpy
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from torch import Generator, Tensor
+
+from icl_lib.descent import check_context, kernel_classifier_steps
+from icl_lib.validation import check_integer, check_last_dimensions, check_number
+
+
+def nearest_neighbours(x: Tensor, y: Tensor, x_query: Tensor, neighbours: int, smoothing: float) -> Tensor:
+    """(votes + smoothing) / (k + C · smoothing) over the k points with the largest ⟨x_i, x_query⟩.
+
+    Raises `ValueError` for k outside [1, n] and smoothing ≤ 0.
+    """
+    check_context(x, y, x_query)
+    check_integer("neighbours", neighbours, 1, x.shape[-2])
+    check_number("smoothing", smoothing, above=0)
+    nearest = (x @ x_query.unsqueeze(-1)).squeeze(-1).topk(neighbours, dim=-1).indices
+    votes = y.gather(-2, nearest.unsqueeze(-1).expand(*nearest.shape, y.shape[-1])).sum(-2)
+    return (votes + smoothing) / (neighbours + y.shape[-1] * smoothing)
+
+
+def logistic_regression(x: Tensor, y: Tensor, x_query: Tensor, inverse_penalty: float) -> Tensor:
+    """Multinomial logistic regression without intercept by scikit-learn, one fit a context.
+
+    `inverse_penalty` is scikit-learn's C. A class that a context lacks gets the probability 10⁻⁶ before the rest
+    is scaled down: the regression does not know of it.
+    """
+    check_context(x, y, x_query)
+    check_number("inverse_penalty", inverse_penalty, above=0)
+    rare = 1e-6
+    p = torch.full((len(x), y.shape[-1]), rare, dtype=torch.float64)
+    labels = y.argmax(-1)
+    for k in range(len(x)):
+        present = labels[k].unique()
+        if len(present) == 1:
+            p[k, present] = 1 - rare * (y.shape[-1] - 1)
+            continue
+        model = LogisticRegression(C=inverse_penalty, fit_intercept=False, solver="newton-cholesky", max_iter=200)
+        with warnings.catch_warnings():
+            # Data that a plane separates push the weights far out; the loss has settled long before they have.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(x[k].double().numpy(), labels[k].numpy())
+        found = torch.from_numpy(numpy.asarray(model.predict_proba(x_query[k : k + 1].double().numpy())))
+        p[k, present] = found.squeeze(0).clamp_min(rare)
+    return p / p.sum(-1, keepdim=True)
+
+
+def kernel_logistic_regression(
+    x: Tensor, y: Tensor, x_query: Tensor, beta: float, ridge: float, iterations: int = 300
+) -> Tensor:
+    """Logistic regression in the Gaussian kernel e^{β(⟨x, x'⟩ − 1)} with penalty (ridge/2)‖F‖², by accelerated descent.
+
+    The functional gradient has Lipschitz constant at most 1/2 + ridge, as k(x, x) = 1.
+    """
+    check_context(x, y, x_query)
+    check_number("beta", beta, above=0)
+    check_number("ridge", ridge, above=0)
+    gram = torch.exp(beta * (x @ x.mT - 1))
+    bound = 0.5 + ridge
+    root = math.sqrt(ridge / bound)
+    alpha = kernel_classifier_steps(gram, y, 1 / bound, iterations, ridge=ridge, momentum=(1 - root) / (1 + root))
+    k_query = torch.exp(beta * ((x @ x_query.unsqueeze(-1)).squeeze(-1) - 1))
+    return torch.softmax((k_query.unsqueeze(-2) @ alpha).squeeze(-2), dim=-1)
+
+
+def posterior(
+    x: Tensor, y: Tensor, x_query: Tensor, w: Tensor, sweeps: int, generator: Generator, smoothing: float = 0.05
+) -> tuple[Tensor, Tensor]:
+    """The Bayes-optimal prediction by Markov chains: class frequencies at the query, and those of each half (2, B, C).
+
+    The posterior over class vectors is uniform on {w: every label of the context is its nearest class}. Each
+    update moves one w_c along a random great circle to a uniform point of the allowed arc (hit and run). `w`
+    (B, C, d) are the class vectors behind the contexts: a draw from the posterior, so the chains start in
+    equilibrium, but near the truth: short chains flatter. The second half errs to the other side, as a rate taken
+    from few independent draws does; the two halves bracket what a long chain gives. Frequencies are (count + smoothing) / (sweeps + C · smoothing).
+    """
+    check_context(x, y, x_query)
+    check_last_dimensions("w", w, B=len(x), C=y.shape[-1], d=x.shape[-1])
+    check_integer("sweeps", sweeps, 2)
+    check_number("smoothing", smoothing, above=0)
+    chain = _Chain(x, y, w, generator)
+    counts = torch.zeros(2, len(x), y.shape[-1], dtype=x.dtype, device=x.device)
+    for sweep in range(sweeps):
+        chain.sweep()
+        best = (chain.w @ x_query.unsqueeze(-1)).squeeze(-1).argmax(-1)
+        counts[2 * sweep // sweeps].scatter_add_(-1, best.unsqueeze(-1), torch.ones_like(counts[0, :, :1]))
+    total = counts.sum(0)
+    halves = (counts + smoothing) / (counts.sum(-1, keepdim=True) + y.shape[-1] * smoothing)
+    return (total + smoothing) / (sweeps + y.shape[-1] * smoothing), halves
+
+
+class _Chain:
+    """One Markov chain a context over class vectors that agree with all its labels."""
+
+    def __init__(self, x: Tensor, y: Tensor, w: Tensor, generator: Generator) -> None:
+        self.x, self.w, self.generator = x, w.clone(), generator
+        self.own = y.mT > 0
+        self.scores = w @ x.mT
+
+    def sweep(self) -> None:
+        """Update every class vector once; scores afresh, so that rounding does not add up over sweeps."""
+        self.scores = self.w @ self.x.mT
+        for c in range(self.w.shape[1]):
+            self._update(c)
+
+    def _update(self, c: int) -> None:
+        own = self.own[:, c]
+        others = self.scores.clone()
+        others[:, c] = -torch.inf
+        # A point of class c needs ⟨w_c, x⟩ above the best other score; any other point needs it below its own.
+        label_score = self.scores.masked_fill(~self.own, -torch.inf).amax(1)
+        limit = torch.where(own, others.amax(1), label_score)
+        sign = torch.where(own, 1.0, -1.0).to(limit.dtype)
+        w, score = self.w[:, c], self.scores[:, c]
+        direction = self._tangent(w)
+        side = (self.x @ direction.unsqueeze(-1)).squeeze(-1)
+        angle = self._arc_angle(score, side, limit, sign)
+        self.w[:, c] = angle.cos() * w + angle.sin() * direction
+        self.scores[:, c] = angle.cos() * score + angle.sin() * side
+
+    def _tangent(self, w: Tensor) -> Tensor:
+        g = torch.randn(w.shape, generator=self.generator, dtype=w.dtype, device=w.device)
+        g = g - (g * w).sum(-1, keepdim=True) * w
+        return g / g.norm(dim=-1, keepdim=True)
+
+    def _arc_angle(self, score: Tensor, side: Tensor, limit: Tensor, sign: Tensor) -> Tensor:
+        """An angle a context, uniform on the allowed arc round 0; shape (B, 1).
+
+        Point i allows |θ − φ_i| < arccos(limit/r_i), with r_i, φ_i the polar form of its (score, side).
+        """
+        phase = torch.atan2(sign * side, sign * score)
+        reach = torch.acos((sign * limit / torch.hypot(score, side)).clamp(-1, 1))
+        # 0 is allowed, so every arc holds it; rounding may put an end a hair on the wrong side.
+        high = (phase + reach).amin(-1, keepdim=True).clamp(0, math.pi)
+        low = (phase - reach).amax(-1, keepdim=True).clamp(-math.pi, 0)
+        return low + (high - low) * self._uniform(len(score))
+
+    def _uniform(self, count: int) -> Tensor:
+        return torch.rand(count, 1, generator=self.generator, dtype=self.x.dtype, device=self.x.device)
