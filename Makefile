@@ -15,6 +15,7 @@ BIN := $(VENV)/bin
 # Named by content: an install belongs to one lock and one set of ranges, and counts only when it has ended.
 STAMP := $(VENV)/complete-$(shell cat requirements.txt pyproject.toml | cksum | tr ' ' '-')
 LAB := .venv-lab
+LOCK := .venv-lock
 TOOLS := $(BIN)/python -m tools
 COMPILE := pip-compile --no-emit-index-url --no-emit-find-links --strip-extras --extra book --extra test
 
@@ -67,13 +68,12 @@ bench: $(STAMP) ## benchmarks
 	@$(BIN)/python -m benchmarks
 
 pdf: $(STAMP) ## the book as PDF, from the last `make book`
-	@command -v latexmk >/dev/null || { echo "make pdf needs LaTeX: sudo apt-get install latexmk texlive-xetex" \
-		"texlive-latex-extra texlive-fonts-recommended" >&2; exit 1; }
-	@$(TOOLS) pdf --profile $(PROFILE)
+	@CHROMIUM="$(CHROMIUM)" $(TOOLS) pdf --profile $(PROFILE)
 
-lock: $(STAMP) ## write requirements.txt anew from the ranges in pyproject.toml
-	@$(BIN)/python -m pip install --quiet pip-tools
-	@CUSTOM_COMPILE_COMMAND="make lock  # $(COMPILE)" $(BIN)/$(COMPILE) --quiet --output-file requirements.new pyproject.toml
+lock: ## write requirements.txt anew from the ranges in pyproject.toml
+	@test -x $(LOCK)/bin/pip-compile || { $(PYTHON) -m venv $(LOCK) && $(LOCK)/bin/pip install --quiet pip-tools; }
+	@CUSTOM_COMPILE_COMMAND="make lock  # $(COMPILE)" \
+		$(LOCK)/bin/$(COMPILE) --quiet --output-file requirements.new pyproject.toml
 	@sed -E 's/^([A-Za-z0-9_.-]+==[^ +]+)\+[A-Za-z0-9.]+/\1/' requirements.new > requirements.txt && rm requirements.new
 
 clean: ## empty _build

@@ -21,6 +21,7 @@ def parser() -> argparse.ArgumentParser:
         ("book", "execute, check and build the site"),
         ("recheck", "nbval on every reference, with nothing reused"),
         ("reference", "write the references anew from the executed chapters"),
+        ("pdf", "print what the last build has staged"),
         ("chapter", "execute one chapter"),
     ):
         command = commands.add_parser(name, help=what)
@@ -80,5 +81,7 @@ def _run(layout: Layout, given: argparse.Namespace, start: float) -> None:
             commands.book(layout, catalogue, given.jobs, start)
         elif given.command == "recheck":
             commands.recheck(layout, catalogue, given.jobs)
+        elif given.command == "pdf":
+            commands.pdf(layout, catalogue)
         else:
             commands.reference(layout, catalogue, [catalogue.page(name) for name in given.pages], given.jobs)

@@ -82,6 +82,18 @@ def reference(layout: Layout, catalogue: Catalogue, pages: Sequence[Page], jobs:
             progress.say(f"removed  {path.relative_to(layout.root)}")
 
 
+def pdf(layout: Layout, catalogue: Catalogue) -> None:
+    """`make pdf`."""
+    from tools.pdf import make
+
+    progress, children = Progress(), Children()
+    try:
+        make(layout, Site(layout, progress, children), catalogue.banner, progress)
+    except BaseException:
+        children.stop()
+        raise
+
+
 def chapter(layout: Layout, page: Page, words: Sequence[str], jobs: int) -> None:
     """`make chapter`: one chapter, as in the book, or with other parameters and then apart from the book."""
     progress = Progress()

@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -37,7 +36,7 @@ TROUBLE = re.compile(r"\b(WARNING|ERROR|CRITICAL|Error|error)\b")
 SIDE_FOLDER = "provenance"
 
 
-def configuration(layout: Layout, banner: str | None) -> dict[str, Any]:
+def configuration(layout: Layout, banner: str | None) -> bytes:
     """The book's `_config.yml`, with the banner of the profile and without buttons that would lead nowhere.
 
     Raises `BookError` where it cannot be read.
@@ -57,7 +56,7 @@ def configuration(layout: Layout, banner: str | None) -> dict[str, Any]:
         config.pop("launch_buttons", None)
         html.update(dict.fromkeys(BUTTONS, False))
     config.setdefault("sphinx", {})["local_extensions"] = {EXTENSION: str(TOOLS)}
-    return config
+    return yaml.safe_dump(config, sort_keys=True, allow_unicode=True).encode()
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Site:
         Raises `BookError` with the warnings and errors of Sphinx.
         """
         start = time.perf_counter()
-        config = yaml.safe_dump(configuration(self.layout, banner), sort_keys=True, allow_unicode=True).encode()
+        config = configuration(self.layout, banner)
         key = self._key(config)
         stamp = self.layout.build / "site.json"
         known = read_json(stamp)
@@ -82,7 +81,9 @@ class Site:
         if not (isinstance(known, dict) and known.get("key") == key and index.is_file()):
             self.progress.start("site", "build")
             stamp.unlink(missing_ok=True)
-            peak = self._sphinx(config)
+            folder, peak = self.render(config, "html")
+            replace_folder(folder, self.layout.html)
+            shutil.rmtree(folder.parent)
             self.progress.end("site", "build", time.perf_counter() - start)
             self._write_side_files(side_files)
             write_atomically(stamp, json_bytes({"key": key}))
@@ -103,19 +104,24 @@ class Site:
                 digest_file(Path(__file__)),
                 [digest_file(path) for path in sorted((TOOLS / "tools" / "sphinx_ext").glob("*.py"))],
                 digests.installed_versions(self.layout.root / "requirements.txt"),
+                # Pages may show docstrings.
+                [digest_file(path) for path in sorted((self.layout.root / digests.LIBRARY).rglob("*.py"))],
             ]
         )
 
-    def _sphinx(self, config: bytes) -> int:
-        """Build in a fresh folder and put it in place; gives the peak memory in bytes."""
-        work = self.layout.build / "building"
+    def render(self, config: bytes, builder: str) -> tuple[Path, int]:
+        """Let jupyter-book render what is staged into a fresh folder; gives the folder and the peak memory in bytes.
+
+        Raises `BookError` with the warnings and errors of Sphinx.
+        """
+        work = self.layout.build / f"building-{builder}"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         (work / "config.yml").write_bytes(config)
         command = [
             *(sys.executable, "-c", JUPYTER_BOOK, "build", str(self.layout.stage)),
             *("--config", str(work / "config.yml"), "--toc", str((self.layout.root / "_toc.yml").resolve())),
-            *("--path-output", str(work), "-W", "--keep-going", "-n", "--all"),
+            *("--path-output", str(work), "--builder", builder, "-W", "--keep-going", "-n", "--all"),
         ]
         path = os.pathsep.join(filter(None, [str(TOOLS), str(self.layout.root), os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": path}
@@ -123,8 +129,7 @@ class Site:
         log = (work / "log").read_text(errors="replace")
         if ended.status != 0:
             raise BookError(self._complaint(log, work / "log"))
-        replace_folder(work / "_build" / "html", self.layout.html)
-        return ended.peak_bytes
+        return work / "_build" / builder, ended.peak_bytes
 
     def _complaint(self, log: str, path: Path) -> str:
         plain = without_colours(log).replace(f"{self.layout.stage}/", "")

@@ -7,6 +7,8 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
 
+from tools.sphinx_ext.paths import to_root
+
 # Filled by the pipeline; what lies in it is copied to the root of the site.
 EXTRA = "_extra"
 logger = logging.getLogger(__name__)
@@ -37,5 +39,5 @@ class DataRole(SphinxRole):
                 ", ".join(known) or "none",
                 location=self.get_location(),
             )
-        above = "../" * self.env.docname.count("/")
-        return [nodes.reference("", f"{self.text}.csv", refuri=above + file, classes=["figure-data"])], []
+        link = nodes.reference("", f"{self.text}.csv", refuri=to_root(self.env) + file, classes=["figure-data"])
+        return [link], []

@@ -1,0 +1,57 @@
+"""The staged book → one PDF: jupyter-book makes one page of it, Chromium prints it."""
+
+import os
+import shutil
+from pathlib import Path
+
+from tools.errors import BookError
+from tools.layout import Layout
+from tools.progress import Progress
+from tools.site import Site, configuration
+
+READY = "() => window.MathJax?.startup?.promise.then(() => true) ?? true"
+MINUTES = 60_000
+
+
+def chromium() -> str:
+    """The browser that prints.
+
+    Raises `BookError` where there is none.
+    """
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        raise BookError("a PDF needs Chromium: sudo apt-get install chromium (or set CHROMIUM to its path)")
+    return path
+
+
+def make(layout: Layout, site: Site, banner: str | None, progress: Progress) -> None:
+    """Write `book.pdf` from what the last build has staged.
+
+    Raises `BookError` where nothing is staged, Sphinx finds fault, or there is no browser.
+    """
+    browser = chromium()
+    if not layout.stage.is_dir():
+        raise BookError("nothing is staged yet; run `make book` first")
+    progress.start("pdf", "build")
+    folder, _ = site.render(configuration(layout, banner), "singlehtml")
+    target = layout.build / "book.pdf"
+    _print(browser, folder / "index.html", target)
+    shutil.rmtree(folder.parent)
+    progress.say(f"the book as PDF: {target}")
+
+
+def _print(browser: str, page_path: Path, target: Path) -> None:
+    from playwright.sync_api import PdfMargins, sync_playwright
+
+    margins = PdfMargins(top="15mm", bottom="15mm", left="15mm", right="15mm")
+    partial = target.with_suffix(".partial")
+    with sync_playwright() as playwright:
+        chrome = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        page = chrome.new_page()
+        page.goto(page_path.as_uri())
+        page.set_default_timeout(10 * MINUTES)
+        page.evaluate(READY)
+        partial.write_bytes(page.pdf(format="A4", margin=margins, tagged=True, outline=True))
+        chrome.close()
+    partial.replace(target)
