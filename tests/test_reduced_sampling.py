@@ -12,7 +12,6 @@ from scipy.stats import ks_2samp
 from torch import Tensor
 
 from icl_lib import reduced_sampling
-from icl_lib.device import one_thread
 from icl_lib.randomness import stream
 from icl_lib.softmax_regression import centred_readout
 from icl_lib.tasks import SoftmaxRegression
@@ -26,13 +25,6 @@ LEAST_P = 1e-4
 
 # h (B, d), the query's logits for w (B, n), its target (B, n), and w (B, d).
 Seen = tuple[Tensor, Tensor, Tensor, Tensor]
-
-
-@pytest.fixture(autouse=True)
-def single_thread() -> Iterator[None]:
-    """Many small operations: a second thread only waits."""
-    with one_thread():
-        yield
 
 
 def directions(h: Tensor, kind: str) -> Tensor:

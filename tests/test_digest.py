@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pytest
+
+from icl_lib.digest import library_digest, module_digest, modules_reached
+
+FILES = {
+    "__init__.py": "",
+    "base.py": "BASE = 1\n",
+    "middle.py": "from icl_lib import base\nimport numpy\n",
+    "top.py": "from icl_lib.middle import base as b\n",
+    "lazy.py": "def later():\n    from icl_lib.base import BASE\n    return BASE\n",
+    "aside.py": "import icl_lib.base\n",
+    "part/__init__.py": "from icl_lib.aside import icl_lib\n",
+    "part/inner.py": "X = 1\n",
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name, text in FILES.items():
+        path = tmp_path / "icl_lib" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("import numpy", set()),
+        ("import icl_lib.base", {"", ".base"}),
+        ("from icl_lib import middle", {"", ".middle", ".base"}),
+        ("from icl_lib.top import b", {"", ".top", ".middle", ".base"}),
+        ("def f():\n    from icl_lib.lazy import later", {"", ".lazy", ".base"}),
+        ("from icl_lib.part.inner import X", {"", ".part", ".part.inner", ".aside", ".base"}),
+        ("import icl_library", set()),
+    ],
+)
+def test_what_a_text_reaches(source: str, names: set[str], root: Path) -> None:
+    assert modules_reached(source, root) == {f"icl_lib{name}" for name in names}
+
+
+@pytest.mark.parametrize("changed", ["__init__.py", "base.py", "middle.py", "top.py"])
+def test_a_change_of_what_is_reached_changes_the_digest(changed: str, root: Path) -> None:
+    before = library_digest(["icl_lib.top"], root)
+    (root / "icl_lib" / changed).write_text(FILES[changed] + "# more\n")
+    assert library_digest(["icl_lib.top"], root) != before
+
+
+def test_a_change_of_what_is_not_reached_does_not(root: Path) -> None:
+    before = library_digest(["icl_lib.top"], root)
+    (root / "icl_lib" / "aside.py").write_text("import icl_lib.base  # changed\n")
+    assert library_digest(["icl_lib.top"], root) == before
+
+
+def test_no_experiment_reaches_figures_or_the_record_of_claims() -> None:
+    folder = Path(__file__).parent.parent / "icl_lib" / "experiments"
+    for path in folder.glob("*.py"):
+        reached = modules_reached(path.read_text(), folder.parent.parent)
+        assert not reached & {"icl_lib.figures", "icl_lib.claims", "icl_lib.summaries"}, path.name
+
+
+def test_a_module_outside_the_package_counts_with_its_own_text() -> None:
+    assert module_digest("toy_experiment") != module_digest("random_documents")
+
+
+def test_a_module_without_a_file_has_no_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+    from types import ModuleType
+
+    monkeypatch.setitem(sys.modules, "typed_in", ModuleType("typed_in"))
+    with pytest.raises(ValueError, match="an experiment must be defined in a module with a file, got one of typed_in"):
+        module_digest("typed_in")

@@ -1,0 +1,37 @@
+"""An experiment that costs nothing, counts how often it is computed, and can kill its process or fail on demand."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import xarray
+
+
+@dataclass(frozen=True)
+class Toy:
+    """`point` squared; each computation leaves a file in `log`, with the process that did it."""
+
+    log: str
+    point: int
+    device: str = "cpu"
+    seconds: float = 0.0
+    fails: bool = False
+    kills_once: bool = False
+
+    def compute(self, device: torch.device) -> xarray.Dataset:
+        attempt = len(computed(self.log, self.point))
+        Path(self.log, f"{self.point}-{attempt}-{os.getpid()}").touch()
+        time.sleep(self.seconds)
+        if self.fails:
+            raise ArithmeticError(f"point {self.point} fails")
+        if self.kills_once and attempt == 0:
+            os._exit(1)
+        return xarray.Dataset({"square": self.point**2, "threads": torch.get_num_threads()})
+
+
+def computed(log: str | Path, point: int | None = None) -> list[str]:
+    """What was computed, one entry for each time."""
+    pattern = "*" if point is None else f"{point}-*"
+    return sorted(path.name for path in Path(log).glob(pattern))
