@@ -11,7 +11,7 @@ from tools.errors import BookError, listing
 from tools.layout import Layout
 
 SECTIONS = ("profiles", "pages")
-OF_A_PROFILE = ("banner", "parameters")
+OF_A_PROFILE = ("banner", "leave_out", "parameters")
 OF_A_PAGE = ("chapter", "title", "parameters")
 
 
@@ -39,9 +39,10 @@ class Page:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All pages in reading order, and the banner that the profile puts on each."""
+    """All pages in reading order, the table of contents they fill, and the banner that the profile puts on each."""
 
     pages: tuple[Page, ...]
+    contents: Mapping[str, Any] = field(default_factory=dict)
     banner: str | None = None
 
     @property
@@ -72,7 +73,8 @@ def load(layout: Layout) -> Catalogue:
     known = profiles.get("profiles") or {}
     if layout.profile not in known:
         raise BookError(f"unknown profile {layout.profile!r}; allowed: {listing(known)}")
-    names = list(_names(_read(layout.root / "_toc.yml")))
+    contents = _read(layout.root / "_toc.yml")
+    names = list(_names(contents))
     if len(set(names)) < len(names):
         raise BookError(f"_toc.yml lists twice: {listing({name for name in names if names.count(name) > 1})}")
     reruns = profiles.get("pages") or {}
@@ -81,8 +83,9 @@ def load(layout: Layout) -> Catalogue:
         _check_profile(profile, settings or {}, names, reruns)
     settings = known[layout.profile] or {}
     overrides = settings.get("parameters") or {}
-    pages = tuple(_page(layout, name, reruns.get(name), overrides) for name in names)
-    return Catalogue(pages, settings.get("banner"))
+    out = set(settings.get("leave_out") or [])
+    pages = tuple(_page(layout, name, reruns.get(name), overrides) for name in names if name not in out)
+    return Catalogue(pages, _without(contents, out), settings.get("banner"))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -116,6 +119,15 @@ def _names(node: Any) -> Iterator[str]:
                 yield from _names(value)
 
 
+def _without(node: Any, out: set[str]) -> Any:
+    """The table of contents without the pages `out`."""
+    if isinstance(node, list):
+        return [_without(one, out) for one in node if not (isinstance(one, dict) and one.get("file") in out)]
+    if isinstance(node, dict):
+        return {key: _without(value, out) for key, value in node.items()}
+    return node
+
+
 def _refuse_unlisted(layout: Layout, names: list[str], reruns: Mapping[str, Any]) -> None:
     generated = layout.book / "reference"
     sources = {
@@ -137,6 +149,9 @@ def _check_profile(profile: str, settings: Mapping[str, Any], names: list[str], 
     unknown = set(settings.get("parameters") or {}) - set(names) - chapters
     if unknown:
         raise BookError(f"{where}: unknown chapter {listing(unknown)}; allowed: {listing(set(names) | chapters)}")
+    # Other pages may link to a chapter, but only the table of contents knows its further runs.
+    if unknown := set(settings.get("leave_out") or []) - set(reruns):
+        raise BookError(f"{where}: cannot leave out {listing(unknown)}; allowed: {listing(reruns)}")
 
 
 def _page(layout: Layout, name: str, rerun: Mapping[str, Any] | None, overrides: Mapping[str, Any]) -> Page:

@@ -100,7 +100,6 @@ class Site:
             [
                 stage["content"],
                 digest(config),
-                digest_file(self.layout.root / "_toc.yml"),
                 digest_file(Path(__file__)),
                 [digest_file(path) for path in sorted((TOOLS / "tools" / "sphinx_ext").glob("*.py"))],
                 digests.installed_versions(self.layout.root / "requirements.txt"),
@@ -120,7 +119,7 @@ class Site:
         (work / "config.yml").write_bytes(config)
         command = [
             *(sys.executable, "-c", JUPYTER_BOOK, "build", str(self.layout.stage)),
-            *("--config", str(work / "config.yml"), "--toc", str((self.layout.root / "_toc.yml").resolve())),
+            *("--config", str(work / "config.yml"), "--toc", str((self.layout.stage / CONTENTS).resolve())),
             *("--path-output", str(work), "--builder", builder, "-W", "--keep-going", "-n", "--all"),
         ]
         path = os.pathsep.join(filter(None, [str(TOOLS), str(self.layout.root), os.environ.get("PYTHONPATH")]))

@@ -3,14 +3,14 @@
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nbformat import NotebookNode
 
-from tools import labels, notebooks, provenance
+from tools import labels, links, notebooks, provenance
 from tools.catalogue import Catalogue, Page
 from tools.check import presented_cells
 from tools.errors import BookError, listing
@@ -20,7 +20,7 @@ from tools.layout import Layout
 from tools.notebooks import Chapter
 from tools.timings import Timings
 
-STAGING = ("stage.py", "labels.py", "notebooks.py", "catalogue.py", "check.py")
+STAGING = ("stage.py", "labels.py", "links.py", "notebooks.py", "catalogue.py", "check.py")
 # Beside the pages: what is copied to the site as it is, and what the directives read.
 EXTRA = "_extra"
 SCORECARD = "_scorecard.json"
@@ -65,7 +65,7 @@ class Stager:
         runs = [[one.page.name, one.key, one.record["notebook"], one.record["output"]] for one in executed]
         pages = [[page.name, page.chapter, page.title] for page in self.catalogue.pages]
         tools = {name: digest_file(here / name) for name in STAGING}
-        return digest([sources, runs, pages, claims, tools])
+        return digest([sources, runs, pages, self.catalogue.contents, claims, tools])
 
     def _sources(self) -> list[Path]:
         """Every file of the book that a page may use."""
@@ -82,21 +82,27 @@ class Stager:
         shutil.rmtree(new, ignore_errors=True)
         runs = {one.page.name: one for one in executed}
         replaced = {page.source for page in self.catalogue.notebooks}
+        names = {page.name for page in self.catalogue.notebooks}
         for path in self._sources():
             if path not in replaced:
                 target = new / path.relative_to(self.layout.book)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target)
+        for page in self.catalogue.pages:
+            if not page.is_notebook:
+                text = links.rewrite(page.source.read_text(), page.chapter, page.name, names)
+                (new / f"{page.name}.md").write_text(text)
         for page in self.catalogue.notebooks:
             target = new / f"{page.name}.ipynb"
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(notebooks.to_bytes(merged(runs[page.name])))
+            target.write_bytes(notebooks.to_bytes(merged(runs[page.name], names)))
         (new / EXTRA).mkdir(exist_ok=True)
         for name, data in self._figure_data(executed).items():
             target = new / EXTRA / "data" / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(data, target)
         (new / SCORECARD).write_bytes(json_bytes(claims))
+        (new / CONTENTS).write_bytes(yaml.safe_dump(dict(self.catalogue.contents), sort_keys=False).encode())
         replace_folder(new, self.layout.stage)
 
     def _figure_data(self, executed: Sequence[Executed]) -> dict[str, Path]:
@@ -132,8 +138,11 @@ def _check_claim(claim: dict[str, Any], where: str) -> None:
         raise BookError(f"{where}: unknown verdict {claim['verdict']!r}; allowed: {listing(VERDICTS)}")
 
 
-def merged(one: Executed) -> NotebookNode:
-    """The page as it is shown: prose and metadata of today, outputs of the run, provenance at its end."""
+def merged(one: Executed, names: Collection[str]) -> NotebookNode:
+    """The page as it is shown: prose and metadata of today, outputs of the run, provenance at its end.
+
+    `names` are the pages that are executed.
+    """
     import nbformat
 
     executed = one.notebook()
@@ -146,6 +155,8 @@ def merged(one: Executed) -> NotebookNode:
         if cell.cell_type == "code":
             copy.outputs = outputs[id(cell)].outputs
             copy.execution_count = outputs[id(cell)].execution_count
+        else:
+            copy.source = links.rewrite(copy.source, one.page.chapter, one.page.name, names)
         cells.append(copy)
     _fill_in_data_names(cells, one.chapter)
     if one.page.title:

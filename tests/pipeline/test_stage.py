@@ -81,4 +81,4 @@ def last_prose(checkout: Path, defaults: dict[str, object]) -> str:
     from tools.notebooks import to_bytes
 
     one.path.write_bytes(to_bytes(notebook))
-    return str(merged(one).cells[-2].source)
+    return str(merged(one, set()).cells[-2].source)
