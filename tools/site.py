@@ -27,6 +27,7 @@ from tools.layout import Layout
 from tools.notebooks import without_colours
 from tools.processes import Children
 from tools.progress import Progress
+from tools.stage import CONTENTS
 from tools.timings import Timings
 
 EXTENSION = "tools.sphinx_ext"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from nbformat import NotebookNode
 
 from tools import labels, links, notebooks, provenance
@@ -24,6 +25,7 @@ STAGING = ("stage.py", "labels.py", "links.py", "notebooks.py", "catalogue.py", 
 # Beside the pages: what is copied to the site as it is, and what the directives read.
 EXTRA = "_extra"
 SCORECARD = "_scorecard.json"
+CONTENTS = "_toc.yml"
 # What every claim has; a chapter may record more.
 CLAIM_FIELDS = (
     *("id", "paper", "statement", "source", "test", "value", "standard_error", "tolerance", "verdict"),

@@ -52,7 +52,7 @@ def test_an_unknown_profile_is_refused(checkout: Path) -> None:
         ("_toc.yml", "root", "[", "not YAML"),
         ("book/profiles.yml", "part/curve: {rate", "part/curves: {rate", "profile smoke: unknown chapter part/curves"),
         ("book/profiles.yml", "title: The", "heading: The", "unknown heading; allowed: chapter, parameters, title"),
-        ("book/profiles.yml", "banner", "flag", "unknown flag; allowed: banner, parameters"),
+        ("book/profiles.yml", "banner", "flag", "unknown flag; allowed: banner, leave_out, parameters"),
         ("book/profiles.yml", "chapter: part/curve", "chapter: part/nope", "part/curve-n3: no file book/part/nope.md"),
         ("book/profiles.yml", "part/curve: {rate", "index: {rate", "index: book/index.md has no kernelspec"),
         ("book/sums.md", HEADER, "", "header names no kernelspec"),
@@ -61,6 +61,20 @@ def test_an_unknown_profile_is_refused(checkout: Path) -> None:
 def test_files_that_do_not_fit_are_named(checkout: Path, file: str, old: str, new: str, message: str) -> None:
     replace(checkout / file, old, new)
     with pytest.raises(BookError, match=message):
+        load(Layout(checkout, "smoke"))
+
+
+def test_a_profile_can_leave_out_a_further_run(checkout: Path) -> None:
+    replace(checkout / "book/profiles.yml", "  smoke:\n", "  smoke:\n    leave_out: [part/curve-n3]\n")
+    left = load(Layout(checkout, "smoke"))
+    assert [page.name for page in left.pages] == ["index", "sums", "part/curve"]
+    assert "part/curve-n3" not in str(left.contents)
+    assert "part/curve-n3" in str(load(Layout(checkout)).contents)
+
+
+def test_only_a_further_run_can_be_left_out(checkout: Path) -> None:
+    replace(checkout / "book/profiles.yml", "  smoke:\n", "  smoke:\n    leave_out: [sums]\n")
+    with pytest.raises(BookError, match="cannot leave out sums; allowed: part/curve-n3"):
         load(Layout(checkout, "smoke"))
 
 
