@@ -1,0 +1,83 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib
+import numpy
+import pandas
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib import colors
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.collections import Collection
+from numpy.typing import NDArray
+
+from icl_lib import figures
+
+
+@pytest.fixture
+def axes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Axes]:
+    """Axes of a figure that no window shows."""
+    monkeypatch.setattr(matplotlib, "rcParams", matplotlib.rcParams.copy())
+    figure = plt.figure()
+    yield figure.add_subplot()
+    plt.close(figure)
+
+
+def corners(shade: Collection) -> NDArray[numpy.float64]:
+    """The corners of a shaded area."""
+    return numpy.asarray(shade.get_paths()[0].vertices)
+
+
+def test_a_band_is_the_mean_and_one_standard_deviation(axes: Axes) -> None:
+    values = numpy.array([[1.0, 2.0], [3.0, 2.0], [5.0, 5.0]])
+    figures.band(axes, [0, 1], values, "name", **figures.SA)
+    (line,), (shade,) = axes.get_lines(), axes.collections
+    assert numpy.allclose(line.get_ydata(), [3, 3])
+    lowest = corners(shade)[:, 1].min()
+    assert lowest == pytest.approx(3 - values.std(0, ddof=1).max())
+    assert colors.to_hex(numpy.asarray(shade.get_facecolor())[0]) == figures.SA["color"].lower()
+
+
+def test_a_band_of_one_repetition_is_a_line(axes: Axes) -> None:
+    figures.band(axes, [0, 1], [[1.0, 2.0]])
+    assert set(corners(axes.collections[0])[:, 1].tolist()) == {1.0, 2.0}
+
+
+def test_colours_of_the_palette_differ_in_grey_too() -> None:
+    def grey(colour: str) -> float:
+        return float(numpy.dot(colors.to_rgb(colour), [0.299, 0.587, 0.114]))
+
+    drawn = [figures.SA, figures.GD, figures.UNIFORM]
+    assert len({style["linestyle"] for style in drawn}) == len(drawn)
+    assert len({round(grey(colour), 2) for colour in figures.PALETTE.values()}) > len(figures.PALETTE) - 2
+
+
+def test_data_are_saved_tidily_to_nine_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICL_OUTPUT", str(tmp_path))
+    frame = pandas.DataFrame({"step": [0, 20], "loss": [1 / 3, 1e-12], "model": ["SA", "GD"]}, index=[5, 6])
+    figures.save_data("closeness-n5-d2-held", frame)
+    text = (tmp_path / "data" / "closeness-n5-d2-held.csv").read_bytes().decode()
+    assert text == "step,loss,model\n0,0.333333333,SA\n20,1e-12,GD\n"
+
+
+def test_a_table_is_markdown_with_numbers_to_the_right() -> None:
+    frame = pandas.DataFrame({"model": ["SA"], "loss": [0.123456], "n": [25]})
+    assert figures.table(frame, digits=3).data == "| model | loss | n |\n| :-- | --: | --: |\n| SA | 0.123 | 25 |"
+    assert figures.table(frame, columns=["a", "b", "c"]).data.startswith("| a | b | c |")
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=4), st.integers(1, 9))
+def test_a_table_keeps_the_digits_asked_for(values: list[float], digits: int) -> None:
+    rows = figures.table(pandas.DataFrame({"x": values}), digits=digits).data.splitlines()[2:]
+    for row, value in zip(rows, values, strict=True):
+        assert float(row.strip("| ")) == pytest.approx(value, rel=10.0 ** (1 - digits), abs=1e-300)
+
+
+def test_the_style_is_set_by_a_call_only() -> None:
+    with matplotlib.rc_context():
+        figures.use_style()
+        assert matplotlib.rcParams["svg.hashsalt"] == "icl"
+        assert matplotlib.rcParams["figure.facecolor"] == "white"
+    assert matplotlib.rcParams["svg.hashsalt"] != "icl"
