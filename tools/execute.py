@@ -162,7 +162,9 @@ class Executor:
         kernels.prepare(self.layout)
         self.commit = provenance.commit(self.layout.root)
         with ThreadPoolExecutor(self.jobs) as pool:
-            futures = [pool.submit(self._run_one, executed, timings) for executed in missing]
+            # What took longest last time starts first, so that no worker is left alone with it at the end.
+            ordered = sorted(missing, key=lambda executed: -float(executed.record.get("seconds", 0.0)))
+            futures = [pool.submit(self._run_one, executed, timings) for executed in ordered]
             try:
                 self._wait(futures)
             except BaseException:
