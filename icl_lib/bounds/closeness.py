@@ -1,0 +1,301 @@
+"""When do a step of x and a step of the document agree? (Section 4 of the part on bounds.)
+
+Shapes as everywhere: A (..., n, d), x (..., d), b (..., n); logits (..., n).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from icl_lib.bounds.cumulants import C_3, C_4
+from icl_lib.bounds.curvature import UPPER
+from icl_lib.bounds.inequality import Inequality, Setting, Side, apply
+from icl_lib.bounds.sharp import tanh_law
+from icl_lib.bounds.shifts import prediction_remainder, prediction_shift
+from icl_lib.bounds.spread import centre, centred_norm, diameter, norm, osc, spectral_norm
+from icl_lib.constructions import Weights
+from icl_lib.softmax_regression import gradient
+from icl_lib.validation import check_integer, check_last_dimensions, check_number
+
+PAGE = "bounds/closeness"
+
+
+def _rank_one(v: Tensor, x: Tensor) -> Tensor:
+    """v xᵀ/‖x‖², the matrix of least norm that takes x to v."""
+    if bool((x == 0).all(-1).any()):
+        raise ValueError("x must not be 0: at x = 0 every document gives f = 1/n")
+    return v.unsqueeze(-1) * x.unsqueeze(-2) / x.square().sum(-1)[..., None, None]
+
+
+def mirrored_shift(A: Tensor, x: Tensor, dx: Tensor) -> Tensor:
+    """ΔA = −A Δx xᵀ/‖x‖²: obeys both bounds and moves f the other way, shape (..., n, d)."""
+    return -_rank_one(apply(A, dx), x)
+
+
+def matching_shift(A: Tensor, x: Tensor, dx: Tensor) -> Tensor:
+    """ΔA* = P A Δx xᵀ/‖x‖², the least step of A with f((A + ΔA*)x) = f(A(x + Δx)), shape (..., n, d)."""
+    return _rank_one(centre(apply(A, dx)), x)
+
+
+def mismatch(A: Tensor, dA: Tensor, x: Tensor, dx: Tensor) -> Tensor:
+    """μ = P(ΔA x − A Δx), shape (..., n): 0 exactly where the two steps give the same prediction."""
+    return centre(apply(dA, x) - apply(A, dx))
+
+
+def attention_step(A: Tensor, b: Tensor, z: Tensor, eta: Tensor, s: Tensor, heads: int = 1) -> Tensor:
+    """Logits after one softmax-attention layer that imitates a descent step, shape (..., n).
+
+    With r = b − softmax(z), one head adds (η/s) Σ_j softmax_j(s⟨a_i, a_j⟩ + z_j) r_j to z_i; two heads add half
+    the difference of that sum at s and at −s. eta, s have shape (...).
+    """
+    _check(A, z, heads)
+    scores = s[..., None, None] * (A @ A.mT)
+    r = b - z.softmax(-1)
+
+    def head(scores: Tensor) -> Tensor:
+        return apply((scores + z.unsqueeze(-2)).softmax(-1), r)
+
+    update = head(scores) if heads == 1 else 0.5 * (head(scores) - head(-scores))
+    return z + (eta / s).unsqueeze(-1) * update
+
+
+def _check(A: Tensor, z: Tensor, heads: int) -> None:
+    check_integer("heads", heads, 1, 2)
+    check_last_dimensions("A", A, n=None, d=None)
+    check_last_dimensions("z", z, n=A.shape[-2])
+
+
+def attention_weights(d: int, eta: float, s: float, *, dtype: torch.dtype = torch.float64) -> Weights:
+    """(W_Q, W_K, W_V), each (d+3, d+3): on tokens (a_j, z_j, r_j, 1), softmax attention writes the one-head step.
+
+    Query (s a_i, 1), key (a_j, z_j), value (η/s) r_j in the z-entry; the caller adds the residual z_i.
+    """
+    check_integer("d", d, 1)
+    check_number("eta", eta)
+    check_number("s", s, above=0)
+    W_Q, W_K, W_V = (torch.zeros(d + 3, d + 3, dtype=dtype) for _ in range(3))
+    W_Q[:d, :d] = s * torch.eye(d, dtype=dtype)
+    W_Q[d, d + 2] = 1
+    W_K[: d + 1, : d + 1] = torch.eye(d + 1, dtype=dtype)
+    W_V[d, d + 1] = eta / s
+    return W_Q, W_K, W_V
+
+
+def attention_error(A: Tensor, b: Tensor, z: Tensor, eta: Tensor, s: Tensor, heads: int = 1) -> Tensor:
+    """Logits of the attention step minus those of the descent step, up to the constant that softmax removes.
+
+    Computed from the remainder of the shift beyond its linear part, so it is accurate however small s is.
+    """
+    _check(A, z, heads)
+    return eta.unsqueeze(-1) * _remainder(A, b - z.softmax(-1), z, s, heads)
+
+
+def _remainder(A: Tensor, r: Tensor, z: Tensor, s: Tensor, heads: int) -> Tensor:
+    """(h_i(s) − h_i(0))/s − h_i'(0), or (h_i(s) − h_i(−s))/2s − h_i'(0).
+
+    h_i(s) = Σ_j softmax_j(s⟨a_i, a_j⟩ + z_j) r_j.
+    """
+    scores = s[..., None, None] * (A @ A.mT)
+    start = z.unsqueeze(-2).expand_as(scores)
+    forward = prediction_remainder(start, scores)
+    if heads == 2:
+        forward = 0.5 * (forward - prediction_remainder(start, -scores))
+    return apply(forward, centre(r)) / s.unsqueeze(-1)
+
+
+def attention_error_bound(A: Tensor, r: Tensor, eta: Tensor, s: Tensor, heads: int = 1) -> Tensor:
+    """η s D²V/(12√3) for one head, η s² D³V C₄/6 for two: bound on every entry of the error, shape (...).
+
+    D = max_i osc_j⟨a_i, a_j⟩, V = osc r.
+    """
+    D, V = osc(A @ A.mT).amax(-1), osc(r)
+    return eta * s * D.square() * V * C_3 / 2 if heads == 1 else eta * s.square() * D**3 * V * C_4 / 6
+
+
+def cross_entropy_error(A: Tensor, b: Tensor, z: Tensor, eta: Tensor, s: Tensor) -> Tensor:
+    """Logits of plain attention, z_i + (ηn/s) Σ_j softmax_j(s⟨a_i, a_j⟩) r_j, minus those of the step on −Σ b log f.
+
+    Needs Σ b = 1. Bounded by n times `attention_error_bound`.
+    """
+    _check(A, z, heads=1)
+    return A.shape[-2] * eta.unsqueeze(-1) * _remainder(A, b - z.softmax(-1), torch.zeros_like(z), s, heads=1)
+
+
+def descent_logits(A: Tensor, b: Tensor, x0: Tensor, eta: float, steps: int) -> Tensor:
+    """Logits A x_t of gradient descent from x0, t = 0 … steps, shape (steps + 1, ..., n)."""
+    check_integer("steps", steps, 1)
+    x, logits = x0, [apply(A, x0)]
+    for _ in range(steps):
+        x = x - eta * gradient(A, x, b)
+        logits.append(apply(A, x))
+    return torch.stack(logits)
+
+
+def attention_logits(A: Tensor, b: Tensor, z0: Tensor, eta: float, s: float, steps: int, heads: int = 1) -> Tensor:
+    """Logits after t = 0 … steps attention layers, a softmax unit between them, shape (steps + 1, ..., n)."""
+    check_integer("steps", steps, 1)
+    logits = [z0]
+    for _ in range(steps):
+        logits.append(attention_step(A, b, logits[-1], z0.new_tensor(eta), z0.new_tensor(s), heads))
+    return torch.stack(logits)
+
+
+def depth_bound(A: Tensor, b: Tensor, eta: float, s: float, steps: int) -> Tensor:
+    """ε ((1 + γ)^T − 1)/γ ≥ ‖P(ẑ_T − z_T)‖₂ for one head, T = `steps` (Corollary "depth"), shape (...)."""
+    D = osc(A @ A.mT).amax(-1)
+    epsilon = math.sqrt(A.shape[-2]) * eta * s * D.square() * (1 + osc(b)) * C_3 / 2
+    gamma = eta * UPPER * centred_norm(A).square()
+    return epsilon * torch.expm1(steps * torch.log1p(gamma)) / gamma
+
+
+def sensitivity_gap(A: Tensor, b: Tensor, eta: Tensor, s: Tensor) -> Tensor:
+    """max_i ‖η Cov_{w_i}(a, b) − η Cov_unif(a, b)‖: query sensitivities of attention and descent at x₀ = 0.
+
+    w_i = softmax_j(s⟨a_i, a_j⟩) = 1/n + h_i. With a and b centred uniformly the difference of the covariances is
+    Σ h a b − (Σ h a)(Σ h b), which has no cancellation.
+    """
+    scores = s[..., None, None] * (A @ A.mT)
+    h = prediction_shift(torch.zeros_like(scores), scores)
+    rows, values = centre(A, dim=-2), centre(b)
+    product = apply(h, values).unsqueeze(-1) * (h @ rows)
+    return eta * norm((h * values.unsqueeze(-2)) @ rows - product).amax(-1)
+
+
+def sensitivity_gap_bound(A: Tensor, b: Tensor, eta: Tensor, s: Tensor) -> Tensor:
+    """¼ η s diam(A) D osc(b) (Proposition "sensitivity"), shape (...)."""
+    return 0.25 * eta * s * diameter(A) * osc(A @ A.mT).amax(-1) * osc(b)
+
+
+def _r(p: Setting) -> Tensor:
+    return p.b - p.z.softmax(-1)
+
+
+def _gap(p: Setting) -> Tensor:
+    """Δ_SA − Δ_GD = f((A + ΔA)x) − f(A(x + Δx)), without cancellation."""
+    return prediction_shift(p.z + p.by_x, p.by_A - p.by_x)
+
+
+def _smallest(p: Setting) -> Tensor:
+    both = torch.minimum((p.z + p.by_x).softmax(-1), (p.z + p.by_A).softmax(-1))
+    return both.amin(-1)
+
+
+def _error(p: Setting, heads: int) -> Tensor:
+    return attention_error(p.A, p.b, p.z, p.eta, p.s, heads)
+
+
+def _bound(p: Setting, heads: int) -> Tensor:
+    return attention_error_bound(p.A, _r(p), p.eta, p.s, heads)
+
+
+def _attention_tv(p: Setting, heads: int) -> Tensor:
+    error = _error(p, heads)
+    after = p.z - p.eta.unsqueeze(-1) * apply(p.A, gradient(p.A, p.x, p.b))
+    return 0.5 * prediction_shift(after, error).abs().sum(-1)
+
+
+def _subtracted(p: Setting) -> Tensor:
+    """Size of the terms whose difference is the attention error."""
+    return p.eta * spectral_norm(p.A).square() * (p.b.abs().amax(-1) + 1)
+
+
+def _attention(
+    heads: int, name: str, constant: str, label: str, logits_fail: float, tv_fail: float, bound: str
+) -> list[Inequality]:
+    """The two inequalities of the theorem for `heads` heads: on logits, and on predictions in total variation."""
+
+    def one(what: str, text: str, left: Side, right: Side, fails_at: float) -> Inequality:
+        key = f"attention-{heads}-{'tv' if 'variation' in what else 'logits'}"
+        return Inequality(
+            key, f"{name}, {what}", bound, text, label, PAGE, left, right, fails_at, magnitude=_subtracted
+        )
+
+    return [
+        one("logits", constant, lambda p: _error(p, heads).abs().amax(-1), lambda p: _bound(p, heads), logits_fail),
+        one(
+            "total variation",
+            rf"\tanh({constant}/2)",
+            lambda p: _attention_tv(p, heads),
+            lambda p: torch.tanh(_bound(p, heads) / 2),
+            tv_fail,
+        ),
+    ]
+
+
+def _stochastic(p: Setting) -> Tensor:
+    """The target scaled to Σ b = 1, as the cross-entropy statement needs it."""
+    return p.b / p.b.sum(-1, keepdim=True)
+
+
+TRIANGLE = Inequality(
+    key="triangle",
+    statement="difference of the two shifts",
+    bound="sharp",
+    constant=r"\tfrac12(\|x\|\|\Delta A\|+\|A\|\|\Delta x\|)",
+    label="prop-triangle",
+    page=PAGE,
+    left=lambda p: norm(_gap(p)),
+    right=lambda p: 0.5 * (norm(p.x) * spectral_norm(p.B - p.A) + spectral_norm(p.A) * norm(p.y - p.x)),
+    fails_at=0.98,
+)
+
+MISMATCH_ABOVE = Inequality(
+    key="mismatch-above",
+    statement="mismatch law, from above",
+    bound="sharp",
+    constant=r"\sqrt2\tanh(\|\mu\|/2\sqrt2)",
+    label="thm-mismatch",
+    page=PAGE,
+    left=lambda p: norm(_gap(p)),
+    right=lambda p: tanh_law(p.by_A - p.by_x),
+    fails_at=0.98,
+)
+
+MISMATCH_BELOW = Inequality(
+    key="mismatch-below",
+    statement="mismatch law, from below",
+    bound="sharp",
+    constant=r"\min_i\{f_{SA,i},f_{GD,i}\}\,\|\mu\|",
+    label="thm-mismatch",
+    page=PAGE,
+    left=lambda p: _smallest(p) * norm(centre(p.by_A - p.by_x)),
+    right=lambda p: norm(_gap(p)),
+    fails_at=0.98,
+)
+
+CROSS_ENTROPY = Inequality(
+    key="attention-cross-entropy",
+    statement="plain attention = cross-entropy step, logits",
+    bound="sharp",
+    constant=r"\eta n s D^2V/12\sqrt3",
+    label="thm-cross-entropy",
+    page=PAGE,
+    left=lambda p: cross_entropy_error(p.A, _stochastic(p), p.z, p.eta, p.s).abs().amax(-1),
+    right=lambda p: p.n * attention_error_bound(p.A, _stochastic(p) - p.z.softmax(-1), p.eta, p.s),
+    fails_at=0.95,
+    magnitude=lambda p: p.n * _subtracted(p),
+)
+
+SENSITIVITY = Inequality(
+    key="sensitivity",
+    statement="query sensitivities at x₀ = 0",
+    bound="proved",
+    constant=r"\tfrac14\eta s\operatorname{diam}(A)D\operatorname{osc}b",
+    label="prop-sensitivity",
+    page=PAGE,
+    left=lambda p: sensitivity_gap(p.A, p.b, p.eta, p.s),
+    right=lambda p: sensitivity_gap_bound(p.A, p.b, p.eta, p.s),
+    fails_at=0.3,
+    magnitude=lambda p: p.eta * spectral_norm(p.A) * p.b.abs().amax(-1),
+)
+
+INEQUALITIES = [
+    TRIANGLE,
+    MISMATCH_ABOVE,
+    MISMATCH_BELOW,
+    *_attention(1, "attention = descent step", r"\eta sD^2V/12\sqrt3", "thm-one-head", 0.98, 0.68, "sharp"),
+    *_attention(2, "two heads = descent step", r"\eta s^2D^3VC_4/6", "thm-two-heads", 0.56, 0.34, "proved"),
+    CROSS_ENTROPY,
+    SENSITIVITY,
+]

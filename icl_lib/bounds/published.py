@@ -1,0 +1,231 @@
+"""The published chain of lemmas (section 1 of the part on bounds), in logarithms: nothing overflows.
+
+Standing hypothesis: ‖A‖, ‖B‖, ‖x‖, ‖y‖ ≤ R, so ‖Ax‖₂ ≤ ρ = R². Every function returns a natural logarithm of
+shape (...); R is a tensor (...) > 0, n ≥ 1 an integer.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from icl_lib.bounds.inequality import Inequality, Setting, Side
+from icl_lib.bounds.shifts import (
+    log_exponential_shift,
+    log_inverse_normaliser_shift,
+    log_normaliser_shift,
+    prediction_shift,
+)
+from icl_lib.bounds.spread import norm, spectral_norm
+from icl_lib.validation import check_integer, check_number
+
+PAGE = "bounds/published_chain"
+
+
+def log_normaliser(z: Tensor) -> Tensor:
+    """log α = log Σ e^z."""
+    return torch.logsumexp(z, -1)
+
+
+def log_normaliser_floor(n: int, R: Tensor) -> Tensor:
+    """log(n e^(−ρ/√n)): the smallest log α there is (Lemma "normaliser")."""
+    return math.log(n) - R.square() / math.sqrt(n)
+
+
+def log_exponential_norm(z: Tensor) -> Tensor:
+    """log ‖exp z‖₂."""
+    return 0.5 * torch.logsumexp(2 * z, -1)
+
+
+def log_S(n: int, R: Tensor) -> Tensor:
+    """log S, S² = n − 1 + e^(2ρ) + 2(√n − 1)ρ: bound on ‖exp(Ax)‖₂ (Lemma "norm of the exponential")."""
+    rho = R.square()
+    return 0.5 * torch.logaddexp(2 * rho, torch.log(n - 1 + 2 * (math.sqrt(n) - 1) * rho))
+
+
+def log_chain(n: int, R: Tensor, c: float = 1.0) -> Tensor:
+    """log(c√n R e^(2ρ) + c n^1.5 R e^(4ρ)): what the chain of lemmas gives with the constant c in Lemma 1.3."""
+    rho = R.square()
+    return math.log(c) + R.log() + torch.logaddexp(0.5 * math.log(n) + 2 * rho, 1.5 * math.log(n) + 4 * rho)
+
+
+def log_repaired_chain(n: int, R: Tensor) -> Tensor:
+    """log((1 + √n)/n · R e^(ρ(1 + 1/√n))): the same proof with ‖f‖ ≤ 1 and the sharp normaliser; falls with n."""
+    root = math.sqrt(n)
+    return math.log((1 + root) / n) + R.log() + R.square() * (1 + 1 / root)
+
+
+def log_R_f(n: int, R: Tensor) -> Tensor:
+    """log R_f, R_f = β⁻² n^1.5 e^(3ρ) = n^1.5 e^(5ρ) with β = e^(−ρ)."""
+    return 1.5 * math.log(n) + 5 * R.square()
+
+
+def log_M(n: int, R: Tensor) -> Tensor:
+    """log M, M = n^1.5 e^(10 R²): the constant of both parts of the published theorem."""
+    return 1.5 * math.log(n) + 10 * R.square()
+
+
+def log10_M(n: int, R: float) -> float:
+    """log₁₀ M, for tables and for radii at which M does not fit in a float."""
+    check_integer("n", n, 1)
+    check_number("R", R, above=0)
+    return (1.5 * math.log(n) + 10 * R * R) / math.log(10)
+
+
+def _log_step_x(p: Setting) -> Tensor:
+    return norm(p.y - p.x).log()
+
+
+def _log_step_A(p: Setting) -> Tensor:
+    return spectral_norm(p.B - p.A).log()
+
+
+def log_shift(z: Tensor, delta: Tensor) -> Tensor:
+    """log ‖f(z + δ) − f(z)‖₂."""
+    return norm(prediction_shift(z, delta)).log()
+
+
+Moved = Callable[[Tensor, Tensor], Tensor]
+Constant = Callable[[int, Tensor], Tensor]
+
+
+def _lipschitz(
+    statement: str, bound: str, text: str, label: str, change: Moved, constant: Constant, fails_at: float
+) -> list[Inequality]:
+    """change ≤ constant(n, R) · size of the step, for a step of x and for a step of A."""
+
+    def one(moved: str, left: Side, step: Side) -> Inequality:
+        return Inequality(
+            key=f"{label.split('-', 1)[1]}-{moved}-{bound}",
+            statement=f"{statement}, moving {moved}",
+            bound=bound,
+            constant=text,
+            label=label,
+            page=PAGE,
+            left=left,
+            right=lambda p: constant(p.n, p.R) + step(p),
+            fails_at=fails_at,
+            log=True,
+        )
+
+    return [
+        one("x", lambda p: change(p.z, p.by_x), _log_step_x),
+        one("A", lambda p: change(p.z, p.by_A), _log_step_A),
+    ]
+
+
+def _normaliser(bound: str, text: str, floor: Constant, fails_at: float) -> Inequality:
+    return Inequality(
+        key=f"normaliser-{bound}",
+        statement="1/α from above",
+        bound=bound,
+        constant=text,
+        label="lem-normaliser",
+        page=PAGE,
+        left=lambda p: -log_normaliser(p.z),
+        right=lambda p: -floor(p.n, p.R),
+        fails_at=fails_at,
+        log=True,
+    )
+
+
+def _exponential(bound: str, text: str, constant: Constant, fails_at: float) -> Inequality:
+    return Inequality(
+        key=f"exponential-{bound}",
+        statement="‖exp(Ax)‖",
+        bound=bound,
+        constant=text,
+        label="lem-exponential",
+        page=PAGE,
+        left=lambda p: log_exponential_norm(p.z),
+        right=lambda p: constant(p.n, p.R),
+        fails_at=fails_at,
+        log=True,
+    )
+
+
+def _inverse(bound: str, text: str, floor: Constant, fails_at: float) -> Inequality:
+    return Inequality(
+        key=f"inverse-{bound}",
+        statement="|1/α − 1/α'| against |α − α'|",
+        bound=bound,
+        constant=text,
+        label="lem-inverse",
+        page=PAGE,
+        left=lambda p: log_inverse_normaliser_shift(p.z, p.by_x),
+        right=lambda p: log_normaliser_shift(p.z, p.by_x) - 2 * floor(p.n, p.R),
+        fails_at=fails_at,
+        log=True,
+    )
+
+
+CAUCHY_SCHWARZ = Inequality(
+    key="cauchy-schwarz",
+    statement="|α − α'| against ‖u − u'‖",
+    bound="published",
+    constant=r"\sqrt n",
+    label="lem-normaliser-shift",
+    page=PAGE,
+    left=lambda p: log_normaliser_shift(p.z, p.by_x),
+    right=lambda p: 0.5 * math.log(p.n) + log_exponential_shift(p.z, p.by_x),
+    fails_at=0.98,
+    log=True,
+)
+
+INEQUALITIES: list[Inequality] = [
+    _normaliser("published", r"e^{R^2}", lambda n, R: -R.square(), 0.49),
+    _normaliser("sharp", r"e^{R^2/\sqrt n}/n", log_normaliser_floor, 0.98),
+    _exponential("published", r"\sqrt n\,e^{R^2}", lambda n, R: 0.5 * math.log(n) + R.square(), 0.98),
+    _exponential("sharp", "S(n,R^2)", log_S, 0.98),
+    *_lipschitz(
+        "‖u − u'‖",
+        "published",
+        r"\sqrt n\,R\,e^{R^2}",
+        "lem-exponential-shift",
+        log_exponential_shift,
+        lambda n, R: 0.5 * math.log(n) + R.log() + R.square(),
+        0.69,
+    ),
+    *_lipschitz(
+        "‖u − u'‖",
+        "sharp",
+        r"R\,e^{R^2}",
+        "lem-exponential-shift",
+        log_exponential_shift,
+        lambda n, R: R.log() + R.square(),
+        0.98,
+    ),
+    CAUCHY_SCHWARZ,
+    *_lipschitz(
+        "|α − α'|",
+        "published",
+        r"n\,R\,e^{R^2}",
+        "lem-normaliser-shift",
+        log_normaliser_shift,
+        lambda n, R: math.log(n) + R.log() + R.square(),
+        0.69,
+    ),
+    *_lipschitz(
+        "|α − α'|",
+        "sharp",
+        r"R\,S(n,R^2)",
+        "lem-normaliser-shift",
+        log_normaliser_shift,
+        lambda n, R: R.log() + log_S(n, R),
+        0.97,
+    ),
+    _inverse("published", r"e^{2R^2}", lambda n, R: -R.square(), 0.24),
+    _inverse("sharp", r"e^{2R^2/\sqrt n}/n^2", log_normaliser_floor, 0.98),
+    *_lipschitz("‖f − f'‖", "published", r"n^{1.5}e^{5R^2}", "prop-chain", log_shift, log_R_f, 0.033),
+    *_lipschitz(
+        "‖f − f'‖",
+        "repaired",
+        r"\tfrac{1+\sqrt n}{n}R\,e^{R^2(1+1/\sqrt n)}",
+        "prop-chain",
+        log_shift,
+        log_repaired_chain,
+        0.40,
+    ),
+    *_lipschitz("bounded shift", "published", r"n^{1.5}e^{10R^2}", "thm-bounded-shift", log_shift, log_M, 0.0235),
+]

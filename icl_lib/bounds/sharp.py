@@ -1,0 +1,348 @@
+"""Sharp bounds on the softmax and on its shifts (section 2 of the part on bounds)."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from icl_lib.bounds.inequality import Inequality, Setting, Side
+from icl_lib.bounds.shifts import divergence, log_mean_exp, prediction_shift
+from icl_lib.bounds.spread import centre, centred_norm, diameter, norm, osc, spectral_norm
+from icl_lib.validation import check_integer
+
+PAGE = "bounds/sharp_bounds"
+
+
+def jacobian(f: Tensor) -> Tensor:
+    """J = diag f − f fᵀ, shape (..., n, n)."""
+    return torch.diag_embed(f) - f.unsqueeze(-1) * f.unsqueeze(-2)
+
+
+def jacobian_norm(f: Tensor) -> Tensor:
+    """‖J‖₂, the largest eigenvalue, shape (...)."""
+    return torch.linalg.eigvalsh(jacobian(f))[..., -1]
+
+
+def jacobian_norm_ceiling(z: Tensor) -> Tensor:
+    """min(½, f_(1), 2 max f_i(1 − f_i), e^(osc z)/n) ≥ ‖J(z)‖ (Lemma "norm of the Jacobian"), shape (...)."""
+    f = z.softmax(-1)
+    # e^(osc z)/n matters only below ½, so its exponent is cut at 0 and nothing overflows.
+    spread = torch.exp((osc(z) - math.log(z.shape[-1])).clamp_max(0))
+    return torch.minimum(torch.minimum(f.amax(-1), spread), (2 * f * (1 - f)).amax(-1).clamp_max(0.5))
+
+
+def jacobian_norm_floor(f: Tensor) -> Tensor:
+    """max(f_(2), n/(n−1) max f_i(1 − f_i), (f_(1) + f_(2) − (f_(1) − f_(2))²)/2) ≤ ‖J‖, n ≥ 2, shape (...)."""
+    n = f.shape[-1]
+    check_integer("n", n, 2)
+    first, second = f.topk(2, dim=-1).values.unbind(-1)
+    one = n / (n - 1) * (f * (1 - f)).amax(-1)
+    two = 0.5 * (first + second - (first - second).square())
+    return torch.maximum(torch.maximum(second, one), two)
+
+
+def jacobian_difference(z: Tensor, delta: Tensor) -> Tensor:
+    """J(z + δ) − J(z) from the shift of f, without cancellation, shape (..., n, n)."""
+    f, h = z.softmax(-1), prediction_shift(z, delta)
+    cross = f.unsqueeze(-1) * h.unsqueeze(-2)
+    return torch.diag_embed(h) - cross - cross.mT - h.unsqueeze(-1) * h.unsqueeze(-2)
+
+
+def total_variation(z: Tensor, delta: Tensor) -> Tensor:
+    """TV(f(z + δ), f(z)) = ½‖f(z + δ) − f(z)‖₁, shape (...)."""
+    return 0.5 * prediction_shift(z, delta).abs().sum(-1)
+
+
+def tanh_law(delta: Tensor) -> Tensor:
+    """√2 tanh(‖Pδ‖₂/(2√2)): bound on ‖f(z + δ) − f(z)‖₂ for shifts of any size, shape (...)."""
+    return math.sqrt(2) * torch.tanh(norm(centre(delta)) / (2 * math.sqrt(2)))
+
+
+def largest_probability(n: int, R: Tensor) -> Tensor:
+    """p* = 1/(1 + (n−1) e^(−ρ√(n/(n−1)))), the largest entry of f when ‖Ax‖ ≤ ρ = R²; n ≥ 2."""
+    check_integer("n", n, 2)
+    return torch.sigmoid(R.square() * math.sqrt(n / (n - 1)) - math.log(n - 1))
+
+
+def best_constant_ceiling(n: int, R: Tensor) -> Tensor:
+    """R min(½, p*) ≥ M*(n, R), shape of R (Theorem "the best constant"); n ≥ 2."""
+    return R * largest_probability(n, R).clamp_max(0.5)
+
+
+def best_constant_floor(n: int, R: Tensor) -> Tensor:
+    """R max(n/(n−1) p̄(1−p̄), 1/(2 + (n−2) e^(−ρ√(n/(2(n−2)))))) ≤ M*(n, R), p̄ = min(p*, ½); n ≥ 2."""
+    p = largest_probability(n, R).clamp_max(0.5)
+    one = n / (n - 1) * p * (1 - p)
+    if n == 2:
+        return R * one
+    two = 1 / (2 + (n - 2) * torch.exp(-R.square() * math.sqrt(n / (2 * (n - 2)))))
+    return R * torch.maximum(one, two)
+
+
+def best_constant(n: int, R: Tensor) -> Tensor:
+    """M*(n, R) = R sup ‖J(z)‖ over ‖z‖₂ ≤ R², R of shape (k,), as found with two free logits and the rest equal.
+
+    A lower bound on the true supremum by construction; that the optimum has this form is observed (the free
+    search never exceeds it), not proved. Radius and angle are scanned on a grid, then on finer ones around the
+    best point. n ≥ 2; relative error about 1e-6.
+    """
+    check_integer("n", n, 2)
+    if n == 2:
+        return 0.5 * R
+    radius, angle = torch.full_like(R, 0.5), torch.zeros_like(R)
+    best, width = torch.zeros_like(R), 1.0
+    for _ in range(7):
+        radii = (radius.unsqueeze(-1) + width * torch.linspace(-0.5, 0.5, 17).to(R)).clamp(0, 1)
+        angles = angle.unsqueeze(-1) + width * math.pi * torch.linspace(-0.5, 0.5, 129).to(R)
+        rho = R.square().unsqueeze(-1) * radii
+        best, at = _two_free(n, rho.unsqueeze(-1), angles.unsqueeze(-2)).flatten(-2).max(-1)
+        radius = radii.gather(-1, (at // 129).unsqueeze(-1)).squeeze(-1)
+        angle = angles.gather(-1, (at % 129).unsqueeze(-1)).squeeze(-1)
+        width /= 8
+    return R * best
+
+
+def _two_free(n: int, rho: Tensor, angle: Tensor) -> Tensor:
+    """‖J‖ at the zero-sum logits of norm ρ in span{(e₁ − e₂)/√2, (e₁ + e₂)/√2 − mean}, by a 3 × 3 eigenproblem."""
+    together = math.sqrt((n - 2) / (2 * n))
+    first = rho * (torch.cos(angle) * together + torch.sin(angle) / math.sqrt(2))
+    second = rho * (torch.cos(angle) * together - torch.sin(angle) / math.sqrt(2))
+    rest = -rho * torch.cos(angle) * 2 * together / (n - 2)
+    share = torch.stack([first, second, rest + math.log(n - 2)], -1).softmax(-1)
+    # On the words (1, 2, rest) the Jacobian acts as diag(f) − g gᵀ with g = (f₁, f₂, √(n−2) f_rest).
+    f = torch.stack([share[..., 0], share[..., 1], share[..., 2] / (n - 2)], -1)
+    g = torch.stack([share[..., 0], share[..., 1], share[..., 2] / math.sqrt(n - 2)], -1)
+    reduced = torch.diag_embed(f) - g.unsqueeze(-1) * g.unsqueeze(-2)
+    return torch.linalg.eigvalsh(reduced)[..., -1]
+
+
+def diameter_bound(A: Tensor, step: Tensor) -> Tensor:
+    """√2 tanh(diam(A) ‖Δx‖/4): bound on ‖b̃ − b‖ for a step Δx (..., d), whatever n, shape (...)."""
+    return math.sqrt(2) * torch.tanh(diameter(A) * norm(step) / 4)
+
+
+def shifted_target(A: Tensor, b: Tensor, x: Tensor, B: Tensor, y: Tensor) -> Tensor:
+    """b − (f(By) − f(Ax)), shape (..., n): b̃ when only x moves (B = A), b̂ when only A moves (y = x).
+
+    It is the one target with f(Ax) − b̃ = f(By) − b.
+    """
+    z = torch.einsum("...nd,...d->...n", A, x)
+    return b - prediction_shift(z, torch.einsum("...nd,...d->...n", B, y) - z)
+
+
+def _shift_x(p: Setting) -> Tensor:
+    return prediction_shift(p.z, p.by_x)
+
+
+def _shift_A(p: Setting) -> Tensor:
+    return prediction_shift(p.z, p.by_A)
+
+
+def _step_x(p: Setting) -> Tensor:
+    return norm(p.y - p.x)
+
+
+def _step_A(p: Setting) -> Tensor:
+    return spectral_norm(p.B - p.A)
+
+
+def _sharp(
+    key: str,
+    statement: str,
+    constant: str,
+    label: str,
+    left: Side,
+    right: Side,
+    bound: str = "sharp",
+    least_n: int = 1,
+    magnitude: Side | None = None,
+) -> Inequality:
+    return Inequality(
+        key, statement, bound, constant, label, PAGE, left, right, 0.98, least_n=least_n, magnitude=magnitude
+    )
+
+
+SHIFT = "bounded shift, moving"
+FINITE = "shift of any size"
+NORMS = "other norms"
+
+BOUNDED_SHIFTS = [
+    _sharp(
+        "shift-x", f"{SHIFT} x", "R/2", "thm-sharp-shift", lambda p: norm(_shift_x(p)), lambda p: 0.5 * p.R * _step_x(p)
+    ),
+    _sharp(
+        "shift-A", f"{SHIFT} A", "R/2", "thm-sharp-shift", lambda p: norm(_shift_A(p)), lambda p: 0.5 * p.R * _step_A(p)
+    ),
+    _sharp(
+        "shift-x-centred",
+        f"{SHIFT} x",
+        r"\tfrac12\|PA\|",
+        "thm-sharp-shift",
+        lambda p: norm(_shift_x(p)),
+        lambda p: 0.5 * centred_norm(p.A) * _step_x(p),
+        bound="sharp, centred",
+    ),
+    _sharp(
+        "shift-A-centred",
+        f"{SHIFT} A",
+        r"\tfrac12\|x\|",
+        "thm-sharp-shift",
+        lambda p: norm(_shift_A(p)),
+        lambda p: 0.5 * centred_norm(p.B - p.A) * norm(p.x),
+        bound="sharp, centred",
+    ),
+    _sharp(
+        "shift-x-best",
+        f"{SHIFT} x",
+        r"R\min(\tfrac12,p^\star)",
+        "thm-best-constant",
+        lambda p: norm(_shift_x(p)),
+        lambda p: best_constant_ceiling(p.n, p.R) * _step_x(p),
+        bound="sharp, with n",
+        least_n=2,
+    ),
+    _sharp(
+        "shift-A-best",
+        f"{SHIFT} A",
+        r"R\min(\tfrac12,p^\star)",
+        "thm-best-constant",
+        lambda p: norm(_shift_A(p)),
+        lambda p: best_constant_ceiling(p.n, p.R) * _step_A(p),
+        bound="sharp, with n",
+        least_n=2,
+    ),
+    _sharp(
+        "shift-x-diameter",
+        f"{SHIFT} x",
+        r"\sqrt2\tanh(\operatorname{diam}(A)\|\Delta x\|/4)",
+        "cor-norms",
+        lambda p: norm(_shift_x(p)),
+        lambda p: diameter_bound(p.A, p.y - p.x),
+        bound="sharp, diameter",
+    ),
+]
+
+JACOBIANS = [
+    _sharp(
+        "jacobian-ceiling",
+        "‖J‖ from above",
+        r"\min(\tfrac12,f_{(1)},\dots)",
+        "lem-jacobian",
+        lambda p: jacobian_norm(p.z.softmax(-1)),
+        lambda p: jacobian_norm_ceiling(p.z),
+    ),
+    _sharp(
+        "jacobian-floor",
+        "‖J‖ from below",
+        r"\max(f_{(2)},\dots)",
+        "lem-jacobian",
+        lambda p: jacobian_norm_floor(p.z.softmax(-1)),
+        lambda p: jacobian_norm(p.z.softmax(-1)),
+        least_n=2,
+        magnitude=lambda p: torch.ones_like(p.R),
+    ),
+    _sharp(
+        "jacobian-shift",
+        "‖J − J'‖",
+        r"\tfrac{1}{3\sqrt3}\operatorname{osc}(\delta)",
+        "prop-first-order",
+        lambda p: torch.linalg.eigvalsh(jacobian_difference(p.z, p.by_x)).abs().amax(-1),
+        lambda p: osc(p.by_x) / (3 * math.sqrt(3)),
+    ),
+    _sharp(
+        "gradient-of-shifted-problem",
+        "gradients of old and shifted problem",
+        r"\tfrac{\sqrt2}{3\sqrt3}\|PA\|\,\|A\Delta x\|\,\|c\|",
+        "prop-first-order",
+        lambda p: _gradient_gap(p),
+        lambda p: math.sqrt(2) / (3 * math.sqrt(3)) * centred_norm(p.A) * norm(p.by_x) * norm(_residual_after(p)),
+    ),
+]
+
+FINITE_SHIFTS = [
+    _sharp(
+        "tanh-tv",
+        FINITE,
+        r"\tanh(\operatorname{osc}(\delta)/4)",
+        "thm-tanh",
+        lambda p: total_variation(p.z, p.by_x),
+        lambda p: torch.tanh(osc(p.by_x) / 4),
+        bound="sharp, total variation",
+    ),
+    _sharp(
+        "tanh-l2",
+        FINITE,
+        r"\sqrt2\tanh(\|P\delta\|/2\sqrt2)",
+        "thm-tanh",
+        lambda p: norm(_shift_x(p)),
+        lambda p: tanh_law(p.by_x),
+    ),
+    _sharp(
+        "max-osc",
+        NORMS,
+        r"\|f-f'\|_\infty\le\tfrac14\operatorname{osc}\delta",
+        "cor-norms",
+        lambda p: _shift_x(p).abs().amax(-1),
+        lambda p: 0.25 * osc(p.by_x),
+    ),
+    _sharp(
+        "one-osc",
+        NORMS,
+        r"\|f-f'\|_1\le\tfrac12\operatorname{osc}\delta",
+        "cor-norms",
+        lambda p: _shift_x(p).abs().sum(-1),
+        lambda p: 0.5 * osc(p.by_x),
+    ),
+    _sharp(
+        "one-max",
+        NORMS,
+        r"\|f-f'\|_1\le\|\delta\|_\infty",
+        "cor-norms",
+        lambda p: _shift_x(p).abs().sum(-1),
+        lambda p: p.by_x.abs().amax(-1),
+    ),
+    _sharp(
+        "one-one",
+        NORMS,
+        r"\|f-f'\|_1\le\tfrac12\|\delta\|_1",
+        "cor-norms",
+        lambda p: _shift_x(p).abs().sum(-1),
+        lambda p: 0.5 * p.by_x.abs().sum(-1),
+    ),
+    _sharp(
+        "max-one",
+        NORMS,
+        r"\|f-f'\|_\infty\le\tfrac14\|\delta\|_1",
+        "cor-norms",
+        lambda p: _shift_x(p).abs().amax(-1),
+        lambda p: 0.25 * p.by_x.abs().sum(-1),
+    ),
+    _sharp(
+        "divergence",
+        NORMS,
+        r"\mathrm{KL}(f\|f')\le\tfrac18\operatorname{osc}(\delta)^2",
+        "cor-norms",
+        lambda p: divergence(p.z, p.by_x),
+        lambda p: osc(p.by_x).square() / 8,
+        magnitude=lambda p: p.by_x.abs().amax(-1),
+    ),
+    _sharp(
+        "log-ratio",
+        NORMS,
+        r"|\log f_i/f_i'|\le\operatorname{osc}\delta",
+        "cor-norms",
+        lambda p: (p.by_x - log_mean_exp(p.z, p.by_x).unsqueeze(-1)).abs().amax(-1),
+        lambda p: osc(p.by_x),
+    ),
+]
+
+INEQUALITIES = [*BOUNDED_SHIFTS, *JACOBIANS, *FINITE_SHIFTS]
+
+
+def _residual_after(p: Setting) -> Tensor:
+    return p.z.softmax(-1) + _shift_x(p) - p.b
+
+
+def _gradient_gap(p: Setting) -> Tensor:
+    change = jacobian_difference(p.z, p.by_x) @ _residual_after(p).unsqueeze(-1)
+    return norm((p.A.mT @ change).squeeze(-1))

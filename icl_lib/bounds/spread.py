@@ -1,0 +1,44 @@
+"""How far logits, rows and matrices spread: the few norms that the bounds are written in."""
+
+import torch
+from torch import Tensor
+
+from icl_lib.validation import check_last_dimensions
+
+
+def osc(v: Tensor) -> Tensor:
+    """Oscillation max v − min v over the last dimension, shape (...)."""
+    return v.amax(-1) - v.amin(-1)
+
+
+def centre(v: Tensor, dim: int = -1) -> Tensor:
+    """P v with P = I − 11ᵀ/n along `dim`; of a matrix (..., n, d) take `dim=-2` for P A."""
+    return v - v.mean(dim, keepdim=True)
+
+
+def spectral_norm(A: Tensor) -> Tensor:
+    """Largest singular value of A (..., n, d), shape (...).
+
+    From the smaller Gram matrix, so the relative error is of the order of (n + d) ε, and A is only squared:
+    entries up to 10¹⁸ fit in float32.
+    """
+    check_last_dimensions("A", A, n=None, d=None)
+    gram = A.mT @ A if A.shape[-1] <= A.shape[-2] else A @ A.mT
+    return torch.linalg.eigvalsh(gram)[..., -1].clamp_min(0).sqrt()
+
+
+def centred_norm(A: Tensor) -> Tensor:
+    """‖P A‖, the spectral norm of A (..., n, d) after the mean row is removed, shape (...)."""
+    return spectral_norm(centre(A, dim=-2))
+
+
+def diameter(A: Tensor) -> Tensor:
+    """diam A = max ‖a_i − a_j‖₂ over the rows of A (..., n, d), shape (...); at most √2 ‖P A‖."""
+    check_last_dimensions("A", A, n=None, d=None)
+    distances = torch.cdist(A, A, compute_mode="donot_use_mm_for_euclid_dist")
+    return distances.flatten(-2).amax(-1)
+
+
+def norm(v: Tensor) -> Tensor:
+    """‖v‖₂ over the last dimension, shape (...)."""
+    return torch.linalg.vector_norm(v, dim=-1)

@@ -1,0 +1,22 @@
+"""Every inequality of the part on bounds, in the order of the book."""
+
+from icl_lib.bounds import closeness, cumulants, curvature, published, sharp
+from icl_lib.bounds.inequality import Inequality
+
+ALL: tuple[Inequality, ...] = (
+    *published.INEQUALITIES,
+    *sharp.INEQUALITIES,
+    *cumulants.INEQUALITIES,
+    *closeness.INEQUALITIES,
+    *curvature.INEQUALITIES,
+)
+
+THEOREMS: tuple[Inequality, ...] = tuple(q for q in ALL if q.proved)
+
+
+def by_key(key: str) -> Inequality:
+    """The inequality called `key`; raises `ValueError` naming what there is."""
+    found = next((q for q in ALL if q.key == key), None)
+    if found is None:
+        raise ValueError(f"key must be one of {', '.join(q.key for q in ALL)}, got {key!r}")
+    return found
