@@ -82,7 +82,8 @@ def posterior(
     update moves one w_c along a random great circle to a uniform point of the allowed arc (hit and run). `w`
     (B, C, d) are the class vectors behind the contexts: a draw from the posterior, so the chains start in
     equilibrium, but near the truth: short chains flatter. The second half errs to the other side, as a rate taken
-    from few independent draws does; the two halves bracket what a long chain gives. Frequencies are (count + smoothing) / (sweeps + C · smoothing).
+    from few independent draws does; the two halves bracket what a long chain gives. Frequencies are
+    (count + smoothing) / (sweeps + C · smoothing).
     """
     check_context(x, y, x_query)
     check_last_dimensions("w", w, B=len(x), C=y.shape[-1], d=x.shape[-1])

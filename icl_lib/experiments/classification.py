@@ -4,10 +4,9 @@ Linear attention is compared with a step of linear classification, softmax atten
 of kernel gradient descent; rate and width of the steps are fitted on contexts of their own.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import pandas
 import torch
 import xarray
 from torch import Tensor
@@ -27,6 +26,7 @@ TRAINING: dict[str, dict[str, float]] = {
     "linear": {"rate": 0.03, "init": 0.1},
     "softmax": {"rate": 0.06, "init": 0.03},
 }
+BLOCKS = ("all", "apart")
 STEPS = {"linear": KernelStep("linear", "n"), "softmax": KernelStep()}
 
 
@@ -37,12 +37,15 @@ class ClassifierCloseness:
     `batch` fresh contexts a training step and repetition, each repetition with its own; `tuning` contexts for the
     step's two numbers, one set, so that their error is small beside the differences reported; `test` contexts a
     repetition. `rate` is Adam's, cosine to 0 after `warm_up` steps; `init` the standard deviation of the weights.
+    With `blocks="apart"` W_Q and W_K see inputs only and W_V labels only, as in the construction; with `"all"`
+    every entry is trained.
     """
 
     task: SphereClassification
     attention: str
     rate: float
     init: float
+    blocks: str = "all"
     repetitions: int = 10
     steps: int = 2000
     batch: int = 64
@@ -55,6 +58,7 @@ class ClassifierCloseness:
 
     def __post_init__(self) -> None:
         check_choice("attention", self.attention, KINDS)
+        check_choice("blocks", self.blocks, BLOCKS)
         self.optimiser.__post_init__()
         check_number("init", self.init, above=0)
         for name in ("repetitions", "batch", "tuning", "test", "record_every"):
@@ -72,7 +76,11 @@ class ClassifierCloseness:
         steps = training.recorded_steps(self.steps, self.record_every)
         weights = {name: value.cpu() for name, value in train_weights(self, device, steps).items()}
         fitted = fit_step(self)
-        tested = [test_repetition(self, r, {k: v[:, r] for k, v in weights.items()}, fitted) for r in self._repetitions]
+        # The control: the same step with the numbers that fit contexts a tenth as long.
+        other = fit_step(replace(self, task=replace(self.task, n=max(1, self.task.n // 10))))
+        tested = [
+            test_repetition(self, r, {k: v[:, r] for k, v in weights.items()}, fitted, other) for r in self._repetitions
+        ]
         means = {name: (("repetition", "step"), [row[0][name].tolist() for row in tested]) for name in tested[0][0]}
         last = {
             name: (("repetition", "context"), torch.stack([row[1][name] for row in tested]).numpy())
@@ -81,7 +89,7 @@ class ClassifierCloseness:
         matrices = {name: (("repetition", "row", "column"), value[-1].numpy()) for name, value in weights.items()}
         coordinates = {"step": steps, "repetition": list(self._repetitions)}
         return xarray.Dataset({**means, **last, **matrices}, coords=coordinates).assign(
-            beta=fitted.beta, eta=fitted.eta[0]
+            beta=fitted.beta, eta=fitted.eta[0], classes=self.task.classes
         )
 
     @property
@@ -103,7 +111,8 @@ def train_weights(config: ClassifierCloseness, device: torch.device, record_at: 
     drawn = [
         torch.randn(3, e, e, generator=stream(config.seed, "init", r)) * config.init for r in range(config.repetitions)
     ]
-    start = {name: torch.stack([w[k] for w in drawn]).to(device) for k, name in enumerate(names)}
+    free = _free_entries(config, device)
+    start = {name: free[name] * torch.stack([w[k] for w in drawn]).to(device) for k, name in enumerate(names)}
     tokens = torch.zeros(config.repetitions, config.batch, e, task.n + 1, device=device)
     y_query = torch.zeros(config.repetitions, config.batch, task.classes, device=device)
     scale = 1 / task.n if config.attention == "linear" else 1.0
@@ -115,10 +124,21 @@ def train_weights(config: ClassifierCloseness, device: torch.device, record_at: 
             tokens[r, :, d:, :-1], y_query[r] = context.y.mT, context.y_query
         W_Q, W_K, W_V = (parameters[name] for name in names)
         slope = classifier_attention.weight_gradient(config.attention, tokens, y_query, W_Q, W_K, scale * W_V)
-        return {**slope, "W_V": scale * slope["W_V"]}
+        slope["W_V"] = scale * slope["W_V"]
+        return slope if config.blocks == "all" else {name: free[name] * slope[name] for name in names}
 
     snapshots = training.train(start, gradient, config.optimiser, record_at)
     return {**snapshots, "W_V": scale * snapshots["W_V"]}
+
+
+def _free_entries(config: ClassifierCloseness, device: torch.device) -> training.Parameters:
+    """1 where an entry of W_Q, W_K, W_V is trained, 0 where it stays 0."""
+    d, e = config.task.d, config.task.d + config.task.classes
+    if config.blocks == "all":
+        return {name: torch.ones(e, e, device=device) for name in ("W_Q", "W_K", "W_V")}
+    inputs, labels = torch.zeros(e, e, device=device), torch.zeros(e, e, device=device)
+    inputs[:d, :d], labels[d:, d:] = 1, 1
+    return {"W_Q": inputs, "W_K": inputs, "W_V": labels}
 
 
 def fit_step(config: ClassifierCloseness) -> descent.Fit:
@@ -138,15 +158,22 @@ def step_row(config: ClassifierCloseness, fitted: descent.Fit) -> Row:
 
 
 def test_repetition(
-    config: ClassifierCloseness, repetition: int, weights: training.Parameters, fitted: descent.Fit
+    config: ClassifierCloseness, repetition: int, weights: training.Parameters, fitted: descent.Fit, other: descent.Fit
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Means over this repetition's test contexts for every snapshot (S,), and the last snapshot's contexts (B,).
 
     Losses are cross-entropies; `accuracy_*` the share of contexts in which the likeliest class is the right one.
+    Controls, which must not look close: the step on contexts whose labels have been shuffled, and the step
+    `other`, fitted at another n.
     """
     context = config.task.sample(config.test, stream(config.seed, "test", repetition))
     tokens, kind = classifier_attention.token_columns(context), config.attention
-    p_gd, J_gd = classifier_attention.sensitivity(kind, tokens, step_row(config, fitted))
+    row = step_row(config, fitted)
+    p_gd, J_gd = classifier_attention.sensitivity(kind, tokens, row)
+    # Points are independent draws, so moving every label on to the next point shuffles them.
+    shuffled = classifier_attention.token_columns(context._replace(y=context.y.roll(1, dims=-2)))
+    p_shuffled, J_shuffled = classifier_attention.sensitivity(kind, shuffled, row)
+    p_other, _ = classifier_attention.sensitivity(kind, tokens, step_row(config, other))
     rows = Row.of(weights["W_Q"], weights["W_K"], weights["W_V"], config.task.d)
     taken: list[dict[str, Tensor]] = []
     for A, V in zip(rows.A, rows.V, strict=True):
@@ -160,6 +187,10 @@ def test_repetition(
                 "preds_diff": alignment.preds_diff(p_sa, p_gd),
                 "model_diff": alignment.classifier_model_diff(J_sa, J_gd),
                 "model_cos": alignment.classifier_model_cos(J_sa, J_gd),
+                "control_shuffled_loss": _loss(p_shuffled, context.y_query),
+                "control_shuffled_diff": alignment.preds_diff(p_sa, p_shuffled),
+                "control_shuffled_cos": alignment.classifier_model_cos(J_sa, J_shuffled),
+                "control_other_n_loss": _loss(p_other, context.y_query),
             }
         )
     means = {name: torch.stack([row[name].double().mean() for row in taken]) for name in taken[0]}
@@ -176,37 +207,3 @@ def _loss(p: Tensor, y: Tensor) -> Tensor:
 
 def _right(p: Tensor, y: Tensor) -> Tensor:
     return (p.argmax(-1) == y.argmax(-1)).to(p.dtype)
-
-
-def table(result: xarray.Dataset) -> pandas.DataFrame:
-    """One tidy row for each repetition and step."""
-    names = ["loss_sa", "loss_gd", "preds_diff", "model_diff", "model_cos"]
-    return result[names].to_dataframe().reset_index()[["repetition", "step", *names]]
-
-
-def scatter(result: xarray.Dataset, contexts: int) -> pandas.DataFrame:
-    """Per-context loss, probability of the right class and entropy after training, first repetition, both models."""
-    check_integer("contexts", contexts, 1, result.sizes["context"])
-    frames = []
-    for model in ("sa", "gd"):
-        chosen = result.isel(repetition=0, context=slice(contexts))
-        columns = {name: chosen[f"context_{name}_{model}"].values for name in ("loss", "probability", "entropy")}
-        frames.append(pandas.DataFrame({"context": range(contexts), "model": model, **columns}))
-    return pandas.concat(frames, ignore_index=True)
-
-
-def layer_blocks(result: xarray.Dataset, d: int) -> dict[str, Tensor]:
-    """The last A = W_QᵀW_K and V of every repetition in blocks, for the query's row: (R, ., .) each.
-
-    A_xx and A_xy are the scores' blocks; V_yx and V_yy the values', with V_yy's column means taken out: they add
-    the same number to every class and Adam lets them drift.
-    """
-    W_Q, W_K, W_V = (torch.from_numpy(result[name].values) for name in ("W_Q", "W_K", "W_V"))
-    A, V = Row.of(W_Q, W_K, W_V, d)
-    V = V - V.mean(-2, keepdim=True)
-    return {"A_xx": A[..., :d], "A_xy": A[..., d:], "V_yx": V[..., :d], "V_yy": V[..., d:]}
-
-
-def learned_width(result: xarray.Dataset, d: int) -> Tensor:
-    """β as learned, the mean of A_xx's diagonal, for every repetition (R,); negative in the wrong basin."""
-    return torch.diagonal(layer_blocks(result, d)["A_xx"], dim1=-2, dim2=-1).mean(-1)

@@ -61,7 +61,7 @@ class ReferenceLadder:
             check_integer("a number of steps", steps, 1)
 
     def compute(self, device: torch.device) -> xarray.Dataset:
-        """`loss`, `standard_error` and the paired `gap` to the linear step over `classifier`, and the posterior's halves."""
+        """`loss` and the paired `gap` to the linear step over `classifier`, with errors, and the posterior's halves."""
         tune = self.task.sample(self.tuning, stream(self.seed, "tune"))
         # One step has one or two numbers to fit, and costs nothing: it gets more contexts.
         many = self.task.sample(40 * self.tuning, stream(self.seed, "tune/steps"))
@@ -78,9 +78,9 @@ class ReferenceLadder:
         }
         losses = {name: -(predict(test) * test.y_query).sum(-1).double() for name, predict in rungs.items()}
         few = slice(self.sampled)
-        p, halves = references.posterior(
-            *(part[few].double() for part in test[:3]), w[few].double(), self.sweeps, stream(self.seed, "test/chain")
-        )
+        x, y, x_query = (part[few].double() for part in test[:3])
+        chain = stream(self.seed, "test/chain")
+        p, halves = references.posterior(x, y, x_query, w[few].double(), self.sweeps, chain)
         sampled = _log_loss(p, test.y_query[few])
         base = losses["one linear step"]
         data = {name: (loss, base - loss) for name, loss in losses.items()}

@@ -30,7 +30,9 @@ def _check_counts(config: object, *names: str) -> None:
     check_choice("device", getattr(config, "device", "auto"), DEVICES)
 
 
-def contexts(task: SphereClassification, count: int, purpose: str, seed: int, view: str = "all") -> Iterator[tuple[Scores, Tensor]]:
+def contexts(
+    task: SphereClassification, count: int, purpose: str, seed: int, view: str = "all"
+) -> Iterator[tuple[Scores, Tensor]]:
     """`count` contexts of a stream in blocks, as scores and the query's label (B, C).
 
     With `view="relevant"` only the dimensions that the classes depend on enter the scores.
@@ -139,9 +141,7 @@ class MixedLengths:
         parts = [_collect(contexts(self._task(n), share, f"tune/{n}", self.seed)) for n in self.lengths]
         scores, y = [part for many, _ in parts for part in many], torch.cat([labels for _, labels in parts])
         fits = [fit(step, scores, y) for step in self.steps]
-        tested = [
-            compare(fits, contexts(self._task(n), self.test, f"test/{n}", self.seed)) for n in self.test_lengths
-        ]
+        tested = [compare(fits, contexts(self._task(n), self.test, f"test/{n}", self.seed)) for n in self.test_lengths]
         return xarray.concat(tested, dim="n").assign_coords(n=list(self.test_lengths))
 
     def _task(self, n: int) -> SphereClassification:

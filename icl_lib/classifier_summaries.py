@@ -1,0 +1,117 @@
+"""What a result of paper 2's experiment comes to: tables, weight blocks, paired differences.
+
+Apart from the experiment, so that a change of what is printed makes no training stale.
+"""
+
+import math
+
+import numpy
+import pandas
+import torch
+import xarray
+from torch import Tensor
+
+from icl_lib.claims import Measurement
+from icl_lib.classifier_attention import Row
+from icl_lib.validation import check_integer
+
+
+def classification_table(result: xarray.Dataset) -> pandas.DataFrame:
+    """One tidy row for each repetition and step."""
+    names = ["loss_sa", "loss_gd", "preds_diff", "model_diff", "model_cos"]
+    return result[names].to_dataframe().reset_index()[["repetition", "step", *names]]
+
+
+def scatter_table(result: xarray.Dataset, contexts: int) -> pandas.DataFrame:
+    """Per-context loss, probability of the right class and entropy after training, first repetition, both models."""
+    check_integer("contexts", contexts, 1, result.sizes["context"])
+    frames = []
+    for model in ("sa", "gd"):
+        chosen = result.isel(repetition=0, context=slice(contexts))
+        columns = {name: chosen[f"context_{name}_{model}"].values for name in ("loss", "probability", "entropy")}
+        frames.append(pandas.DataFrame({"context": range(contexts), "model": model, **columns}))
+    return pandas.concat(frames, ignore_index=True)
+
+
+def layer_blocks(result: xarray.Dataset, d: int) -> dict[str, Tensor]:
+    """The last A = W_QᵀW_K and V of every repetition in blocks, for the query's row: (R, ., .) each.
+
+    A_xx and A_xy are the scores' blocks; V_yx and V_yy the values', with V_yy's column means taken out: they add
+    the same number to every class and Adam lets them drift.
+    """
+    W_Q, W_K, W_V = (torch.from_numpy(result[name].values) for name in ("W_Q", "W_K", "W_V"))
+    A, V = Row.of(W_Q, W_K, W_V, d)
+    V = V - V.mean(-2, keepdim=True)
+    return {"A_xx": A[..., :d], "A_xy": A[..., d:], "V_yx": V[..., :d], "V_yy": V[..., d:]}
+
+
+def learned_width(result: xarray.Dataset, d: int) -> Tensor:
+    """β as learned, the mean of A_xx's diagonal, for every repetition (R,); negative in the wrong basin."""
+    return torch.diagonal(layer_blocks(result, d)["A_xx"], dim1=-2, dim2=-1).mean(-1)
+
+
+def off_structure(result: xarray.Dataset, d: int) -> float:
+    """The largest entry of the blocks that a constructed layer leaves empty, over its block row's mean diagonal.
+
+    Empty are A_xy, V_yx and what A_xx and V_yy hold beside a multiple of I, V_yy's columns centred.
+    """
+    blocks = layer_blocks(result, d)
+    C = blocks["V_yy"].shape[-1]
+    worst = 0.0
+    for main, side, pattern in (
+        ("A_xx", "A_xy", torch.eye(d)),
+        ("V_yy", "V_yx", torch.eye(C) - 1 / C),
+    ):
+        scale = (blocks[main] * pattern).sum((-2, -1), keepdim=True) / pattern.square().sum()
+        for left in (blocks[main] - scale * pattern, blocks[side]):
+            worst = max(worst, float((left.abs() / scale.abs()).mean(0).max()))
+    return worst
+
+
+def relative_excess(result: xarray.Dataset, name: str = "loss_sa", step: int = -1) -> numpy.ndarray:
+    """(loss − L_GD) / (log C − L_GD) for every repetition: the share of the step's gain that is missing."""
+    at = result.isel(step=step)
+    gain = math.log(int(result.classes)) - float(at.loss_gd.mean())
+    return ((at[name] - at.loss_gd) / gain).values
+
+
+def paired(first: xarray.Dataset, second: xarray.Dataset) -> Measurement:
+    """Loss of `first` − loss of `second` after training, over the test contexts that both were measured on.
+
+    The standard error is that of the repetitions' means: trainings and contexts both vary.
+    """
+    difference = (first.context_loss_sa - second.context_loss_sa).values.astype(float)
+    means = difference.mean(-1)
+    if len(means) == 1:
+        return Measurement(float(means[0]), float(difference.std(ddof=1)) / math.sqrt(difference.size))
+    return Measurement(float(means.mean()), float(means.std(ddof=1)) / math.sqrt(len(means)))
+
+
+def z_score(difference: float, standard_error: float) -> float:
+    """A difference in units of its standard error; 0 for one that is 0 without error."""
+    return 0.0 if difference == 0 else difference / standard_error
+
+
+def summary(result: xarray.Dataset) -> dict[str, float]:
+    """What the end of training comes to, means over repetitions."""
+    first, end = result.isel(step=0).mean(), result.isel(step=-1).mean()
+    return {
+        "L_GD": float(end.loss_gd),
+        "L_SA − L_GD": float(end.loss_sa - end.loss_gd),
+        "accuracy, GD": float(end.accuracy_gd),
+        "accuracy, SA": float(end.accuracy_sa),
+        "Preds Diff, start": float(first.preds_diff),
+        "Preds Diff, end": float(end.preds_diff),
+        "Model Diff, start": float(first.model_diff),
+        "Model Diff, end": float(end.model_diff),
+        "Model Cos, end": float(end.model_cos),
+    }
+
+
+def correlations(frame: pandas.DataFrame) -> dict[str, float]:
+    """Correlation over contexts of the layer's and the step's loss, probability, entropy (of a `scatter_table`)."""
+    sa, gd = (frame[frame.model == model] for model in ("sa", "gd"))
+    return {
+        name: float(numpy.corrcoef(sa[name].to_numpy(), gd[name].to_numpy())[0, 1])
+        for name in ("loss", "probability", "entropy")
+    }
