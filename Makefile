@@ -61,7 +61,7 @@ recheck: $(STAMP) ## nbval on every reference with nothing reused
 
 lab: $(STAMP) ## JupyterLab on the text notebooks
 	@test -x $(LAB)/bin/jupyter-lab || { rm -rf $(LAB) && $(PYTHON) -m venv $(LAB) && \
-		$(LAB)/bin/pip install --quiet -r requirements.txt -e ".[lab]"; } || { rm -rf $(LAB); exit 1; }
+		$(LAB)/bin/pip install -qq -r requirements.txt -e ".[lab]"; } || { rm -rf $(LAB); exit 1; }
 	@$(LAB)/bin/jupyter-lab --notebook-dir book
 
 bench: $(STAMP) ## benchmarks
@@ -71,7 +71,7 @@ pdf: $(STAMP) ## the book as PDF, from the last `make book`
 	@CHROMIUM="$(CHROMIUM)" $(TOOLS) pdf --profile $(PROFILE)
 
 lock: ## write requirements.txt anew from the ranges in pyproject.toml
-	@test -x $(LOCK)/bin/pip-compile || { $(PYTHON) -m venv $(LOCK) && $(LOCK)/bin/pip install --quiet pip-tools; }
+	@test -x $(LOCK)/bin/pip-compile || { $(PYTHON) -m venv $(LOCK) && $(LOCK)/bin/pip install -qq pip-tools; }
 	@CUSTOM_COMPILE_COMMAND="make lock  # $(COMPILE)" \
 		$(LOCK)/bin/$(COMPILE) --quiet --output-file requirements.new pyproject.toml
 	@sed -E 's/^([A-Za-z0-9_.-]+==[^ +]+)\+[A-Za-z0-9.]+/\1/' requirements.new > requirements.txt && rm requirements.new
@@ -92,6 +92,6 @@ $(STAMP):
 	@ls $(VENV)/complete-* >/dev/null 2>&1 || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
 	@echo "installing the packages of requirements.txt into $(VENV)"
 	@rm -f $(VENV)/complete-*
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -e .
 	@touch $@

@@ -4,7 +4,6 @@ import argparse
 import os
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,12 +42,11 @@ def _jobs(text: str) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command; gives the exit status."""
-    start = time.perf_counter()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         given = parser().parse_args(arguments)
         layout = Layout(given.root.resolve(), given.profile)
-        _run(layout, given, start)
+        _run(layout, given)
     except BookError as error:
         print(f"\nfailed: {error}", file=sys.stderr, flush=True)
         return 1
@@ -65,7 +63,7 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _run(layout: Layout, given: argparse.Namespace, start: float) -> None:
+def _run(layout: Layout, given: argparse.Namespace) -> None:
     from tools import commands
     from tools.catalogue import load
 
@@ -78,7 +76,7 @@ def _run(layout: Layout, given: argparse.Namespace, start: float) -> None:
         return
     with locked(layout):
         if given.command == "book":
-            commands.book(layout, catalogue, given.jobs, start)
+            commands.book(layout, catalogue, given.jobs)
         elif given.command == "recheck":
             commands.recheck(layout, catalogue, given.jobs)
         elif given.command == "pdf":

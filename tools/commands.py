@@ -31,8 +31,9 @@ def execute(layout: Layout, pages: Sequence[Page], jobs: int, progress: Progress
     return planned
 
 
-def book(layout: Layout, catalogue: Catalogue, jobs: int, start: float) -> None:
+def book(layout: Layout, catalogue: Catalogue, jobs: int) -> None:
     """`make book`."""
+    start = time.perf_counter()
     progress, timings, children = Progress(), Timings(jobs), Children()
     executed = execute(layout, catalogue.notebooks, jobs, progress, timings)
     remove_others(layout.executed, executed, progress.say)
