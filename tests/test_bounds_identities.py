@@ -257,7 +257,7 @@ def test_plain_attention_is_the_cross_entropy_step(size: tuple[int, int, int], s
 def test_depth_bound_holds(size: tuple[int, int, int], steps: int) -> None:
     n, d, seed = size
     A, x, b = normal(seed, n, d), normal(seed + 1, d), torch.softmax(normal(seed + 2, n), -1)
-    eta, s = 0.3, 0.05
+    eta, s = A.new_tensor(0.3), A.new_tensor(0.05)
     gap = closeness.attention_logits(A, b, A @ x, eta, s, steps) - closeness.descent_logits(A, b, x, eta, steps)
     assert float(spread.norm(spread.centre(gap[-1]))) <= float(closeness.depth_bound(A, b, eta, s, steps))
 
@@ -284,6 +284,15 @@ def test_regularised_problem_is_strongly_convex(n: int, seed: int, strength: flo
     regulariser = curvature.convexity_weight(A, strength) * A.mT @ A
     least = torch.linalg.eigvalsh(softmax_regression.hessian(A, x, b) + regulariser)[0]
     assert float(least) >= strength * (1 - 1e-9)
+
+
+def test_a_weight_a_little_too_small_leaves_a_direction_of_negative_curvature() -> None:
+    p = 5 / 8 + math.sqrt(33) / 24
+    A, b = torch.eye(2, dtype=torch.float64), torch.tensor([0.0, 1.0], dtype=torch.float64)
+    x = torch.tensor([math.log(p / (1 - p)), 0.0], dtype=torch.float64)
+    for weight, convex in ((curvature.LOWER, True), (0.999 * curvature.ATTAINED_BELOW, False)):
+        least = torch.linalg.eigvalsh(softmax_regression.hessian(A, x, b) + weight * A.mT @ A)[0]
+        assert (float(least) >= 0) is convex
 
 
 def test_without_full_rank_no_weight_makes_it_strongly_convex() -> None:

@@ -18,7 +18,7 @@ from icl_lib.constructions import Weights
 from icl_lib.softmax_regression import gradient
 from icl_lib.validation import check_integer, check_last_dimensions, check_number
 
-PAGE = "bounds/closeness"
+PAGE = "bounds/shifts-and-closeness"
 
 
 def _rank_one(v: Tensor, x: Tensor) -> Tensor:
@@ -122,31 +122,32 @@ def cross_entropy_error(A: Tensor, b: Tensor, z: Tensor, eta: Tensor, s: Tensor)
     return A.shape[-2] * eta.unsqueeze(-1) * _remainder(A, b - z.softmax(-1), torch.zeros_like(z), s, heads=1)
 
 
-def descent_logits(A: Tensor, b: Tensor, x0: Tensor, eta: float, steps: int) -> Tensor:
+def descent_logits(A: Tensor, b: Tensor, x0: Tensor, eta: Tensor, steps: int) -> Tensor:
     """Logits A x_t of gradient descent from x0, t = 0 … steps, shape (steps + 1, ..., n)."""
     check_integer("steps", steps, 1)
     x, logits = x0, [apply(A, x0)]
     for _ in range(steps):
-        x = x - eta * gradient(A, x, b)
+        x = x - eta.unsqueeze(-1) * gradient(A, x, b)
         logits.append(apply(A, x))
     return torch.stack(logits)
 
 
-def attention_logits(A: Tensor, b: Tensor, z0: Tensor, eta: float, s: float, steps: int, heads: int = 1) -> Tensor:
+def attention_logits(A: Tensor, b: Tensor, z0: Tensor, eta: Tensor, s: Tensor, steps: int, heads: int = 1) -> Tensor:
     """Logits after t = 0 … steps attention layers, a softmax unit between them, shape (steps + 1, ..., n)."""
     check_integer("steps", steps, 1)
     logits = [z0]
     for _ in range(steps):
-        logits.append(attention_step(A, b, logits[-1], z0.new_tensor(eta), z0.new_tensor(s), heads))
+        logits.append(attention_step(A, b, logits[-1], eta, s, heads))
     return torch.stack(logits)
 
 
-def depth_bound(A: Tensor, b: Tensor, eta: float, s: float, steps: int) -> Tensor:
+def depth_bound(A: Tensor, b: Tensor, eta: Tensor, s: Tensor, steps: int) -> Tensor:
     """ε ((1 + γ)^T − 1)/γ ≥ ‖P(ẑ_T − z_T)‖₂ for one head, T = `steps` (Corollary "depth"), shape (...)."""
     D = osc(A @ A.mT).amax(-1)
     epsilon = math.sqrt(A.shape[-2]) * eta * s * D.square() * (1 + osc(b)) * C_3 / 2
     gamma = eta * UPPER * centred_norm(A).square()
-    return epsilon * torch.expm1(steps * torch.log1p(gamma)) / gamma
+    # ((1 + γ)^T − 1)/γ as a sum, which has no quotient of small numbers.
+    return epsilon * sum((1 + gamma) ** t for t in range(steps))
 
 
 def sensitivity_gap(A: Tensor, b: Tensor, eta: Tensor, s: Tensor) -> Tensor:
@@ -215,12 +216,17 @@ def _attention(
         one("logits", constant, lambda p: _error(p, heads).abs().amax(-1), lambda p: _bound(p, heads), logits_fail),
         one(
             "total variation",
-            rf"\tanh({constant}/2)",
+            f"tanh({constant}/2)",
             lambda p: _attention_tv(p, heads),
             lambda p: torch.tanh(_bound(p, heads) / 2),
             tv_fail,
         ),
     ]
+
+
+def _depth_gap(p: Setting) -> Tensor:
+    layers = attention_logits(p.A, p.b, p.z, p.eta, p.s, 2)[-1]
+    return centre(layers - descent_logits(p.A, p.b, p.x, p.eta, 2)[-1])
 
 
 def _stochastic(p: Setting) -> Tensor:
@@ -232,7 +238,7 @@ TRIANGLE = Inequality(
     key="triangle",
     statement="difference of the two shifts",
     bound="sharp",
-    constant=r"\tfrac12(\|x\|\|\Delta A\|+\|A\|\|\Delta x\|)",
+    constant="½(‖x‖‖ΔA‖ + ‖A‖‖Δx‖)",
     label="prop-triangle",
     page=PAGE,
     left=lambda p: norm(_gap(p)),
@@ -244,7 +250,7 @@ MISMATCH_ABOVE = Inequality(
     key="mismatch-above",
     statement="mismatch law, from above",
     bound="sharp",
-    constant=r"\sqrt2\tanh(\|\mu\|/2\sqrt2)",
+    constant="√2 tanh(‖μ‖/2√2)",
     label="thm-mismatch",
     page=PAGE,
     left=lambda p: norm(_gap(p)),
@@ -256,7 +262,7 @@ MISMATCH_BELOW = Inequality(
     key="mismatch-below",
     statement="mismatch law, from below",
     bound="sharp",
-    constant=r"\min_i\{f_{SA,i},f_{GD,i}\}\,\|\mu\|",
+    constant="‖f_SA − f_GD‖ ≥ min f ‖μ‖",
     label="thm-mismatch",
     page=PAGE,
     left=lambda p: _smallest(p) * norm(centre(p.by_A - p.by_x)),
@@ -268,7 +274,7 @@ CROSS_ENTROPY = Inequality(
     key="attention-cross-entropy",
     statement="plain attention = cross-entropy step, logits",
     bound="sharp",
-    constant=r"\eta n s D^2V/12\sqrt3",
+    constant="ηns D²V/12√3",
     label="thm-cross-entropy",
     page=PAGE,
     left=lambda p: cross_entropy_error(p.A, _stochastic(p), p.z, p.eta, p.s).abs().amax(-1),
@@ -281,7 +287,7 @@ SENSITIVITY = Inequality(
     key="sensitivity",
     statement="query sensitivities at x₀ = 0",
     bound="proved",
-    constant=r"\tfrac14\eta s\operatorname{diam}(A)D\operatorname{osc}b",
+    constant="¼ηs diam(A) D osc(b)",
     label="prop-sensitivity",
     page=PAGE,
     left=lambda p: sensitivity_gap(p.A, p.b, p.eta, p.s),
@@ -290,12 +296,26 @@ SENSITIVITY = Inequality(
     magnitude=lambda p: p.eta * spectral_norm(p.A) * p.b.abs().amax(-1),
 )
 
+DEPTH = Inequality(
+    key="depth",
+    statement="two attention layers = two steps, logits",
+    bound="proved",
+    constant="ε((1 + γ)² − 1)/γ",
+    label="cor-depth",
+    page=PAGE,
+    left=lambda p: norm(_depth_gap(p)),
+    right=lambda p: depth_bound(p.A, p.b, p.eta, p.s, steps=2),
+    fails_at=0.3,
+    magnitude=lambda p: descent_logits(p.A, p.b, p.x, p.eta, 2).abs().amax((0, -1)) + p.eta / p.s,
+)
+
 INEQUALITIES = [
     TRIANGLE,
     MISMATCH_ABOVE,
     MISMATCH_BELOW,
-    *_attention(1, "attention = descent step", r"\eta sD^2V/12\sqrt3", "thm-one-head", 0.98, 0.68, "sharp"),
-    *_attention(2, "two heads = descent step", r"\eta s^2D^3VC_4/6", "thm-two-heads", 0.56, 0.34, "proved"),
+    *_attention(1, "attention = descent step", "ηs D²V/12√3", "thm-one-head", 0.98, 0.68, "sharp"),
+    *_attention(2, "two heads = descent step", "ηs² D³V C₄/6", "thm-two-heads", 0.56, 0.34, "proved"),
     CROSS_ENTROPY,
+    DEPTH,
     SENSITIVITY,
 ]

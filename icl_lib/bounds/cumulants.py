@@ -10,7 +10,7 @@ from torch import Tensor
 from icl_lib.bounds.inequality import Inequality, Setting
 from icl_lib.bounds.spread import osc
 
-PAGE = "bounds/sharp_bounds"
+PAGE = "bounds/sharp-bounds"
 
 #: Constant of the third cumulant, 1/(6√3): attained by two words.
 C_3 = 1 / (6 * math.sqrt(3))
@@ -53,9 +53,9 @@ def _fourth_over(p: Setting, constant: float) -> Tensor:
 
 THIRD = Inequality(
     key="third-cumulant",
-    statement="|κ₃(k,k,v)|",
+    statement="κ₃(k, k, v)",
     bound="sharp",
-    constant=r"\tfrac{1}{6\sqrt3}\operatorname{osc}(k)^2\operatorname{osc}(v)",
+    constant="osc(k)² osc(v)/6√3",
     label="lem-cumulants",
     page=PAGE,
     left=lambda p: third_cumulant(_f(p), p.by_x, p.by_x, p.by_A).abs(),
@@ -66,9 +66,9 @@ THIRD = Inequality(
 
 FOURTH = Inequality(
     key="fourth-cumulant",
-    statement="|κ₄(k,k,k,v)|",
+    statement="κ₄(k, k, k, v)",
     bound="proved",
-    constant=r"C_4\operatorname{osc}(k)^3\operatorname{osc}(v)",
+    constant="C₄ osc(k)³ osc(v), C₄ = 0.2159",
     label="lem-cumulants",
     page=PAGE,
     left=lambda p: fourth_cumulant(_f(p), p.by_x, p.by_A).abs(),
@@ -79,9 +79,9 @@ FOURTH = Inequality(
 
 FOURTH_CONJECTURE = Inequality(
     key="fourth-cumulant-conjecture",
-    statement="|κ₄(k,k,k,v)|",
+    statement="κ₄(k, k, k, v)",
     bound="conjecture",
-    constant=r"\tfrac18\operatorname{osc}(k)^3\operatorname{osc}(v)",
+    constant="⅛ osc(k)³ osc(v)",
     label="conj-fourth-cumulant",
     page=PAGE,
     left=FOURTH.left,

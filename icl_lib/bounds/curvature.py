@@ -141,6 +141,17 @@ def _curvatures(p: Setting) -> Tensor:
     return torch.linalg.eigvalsh(curvature_matrix(_f(p), p.b))
 
 
+def _curvatures_of_residual(p: Setting) -> Tensor:
+    """The curvatures for a target that is no distribution: f − b = `_any_residual`."""
+    f = _f(p)
+    return torch.linalg.eigvalsh(curvature_matrix(f, f - _any_residual(p)))
+
+
+def _any_residual(p: Setting) -> Tensor:
+    """(B − A)x, which may be any vector, enlarged so that its part of the curvature outweighs J²."""
+    return 100 * p.by_A / p.R.square().unsqueeze(-1)
+
+
 def _local_curvature(p: Setting) -> Tensor:
     f = _f(p)
     J = jacobian_norm(f)
@@ -216,7 +227,7 @@ GRADIENTS = [
     _sharp(
         "gradient",
         "‖∇L‖",
-        r"\tfrac{8\sqrt2}{27}\|PA\|",
+        "(8√2/27)‖PA‖",
         "thm-gradient",
         lambda p: norm(gradient(_centred(p), p.x, p.b)),
         lambda p: math.sqrt(2) * MASS * centred_norm(p.A),
@@ -225,7 +236,7 @@ GRADIENTS = [
     _sharp(
         "gradient-by-hand",
         "‖∇L‖",
-        r"\|PA\|/\sqrt2",
+        "‖PA‖/√2",
         "thm-gradient",
         lambda p: norm(gradient(_centred(p), p.x, p.b)),
         lambda p: math.sqrt(0.5) * centred_norm(p.A),
@@ -236,7 +247,7 @@ GRADIENTS = [
     _sharp(
         "gradient-diameter",
         "‖∇L‖",
-        r"\tfrac{8}{27}\operatorname{diam}(A)",
+        "(8/27) diam(A)",
         "thm-gradient",
         lambda p: norm(gradient(_centred(p), p.x, p.b)),
         lambda p: MASS * diameter(p.A),
@@ -246,7 +257,7 @@ GRADIENTS = [
     _sharp(
         "gradient-any-target",
         "‖∇L‖, any target",
-        r"\tfrac{\operatorname{osc}c}{2\sqrt2}\|PA\|",
+        "osc(c)‖PA‖/2√2",
         "thm-gradient",
         lambda p: norm(apply(_centred(p).mT, apply_softmax_jacobian(_f(p), p.by_A))),
         lambda p: osc(p.by_A) / (2 * math.sqrt(2)) * centred_norm(p.A),
@@ -258,7 +269,7 @@ HESSIANS = [
     _sharp(
         "gradient-lipschitz",
         "‖∇²L‖",
-        r"0.30812\,\|PA\|^2",
+        "0.30812 ‖PA‖²",
         "thm-curvature",
         _hessian_norm,
         lambda p: gradient_lipschitz(p.A),
@@ -267,7 +278,7 @@ HESSIANS = [
     _sharp(
         "gradient-lipschitz-by-hand",
         "‖∇²L‖",
-        r"(\tfrac14+\tfrac{2}{3\sqrt3})\|PA\|^2",
+        "(¼ + 2/3√3)‖PA‖²",
         "thm-curvature",
         _hessian_norm,
         lambda p: (0.25 + 4 * C_3) * centred_norm(p.A).square(),
@@ -294,9 +305,31 @@ HESSIANS = [
         magnitude=_one,
     ),
     _sharp(
+        "curvature-above-any-target",
+        "λ(B) from above, any target",
+        "¼ + osc(c)/3√3",
+        "thm-curvature",
+        lambda p: _curvatures_of_residual(p)[..., -1],
+        lambda p: 0.25 + osc(_any_residual(p)) / (3 * math.sqrt(3)),
+        magnitude=lambda p: 1 + _any_residual(p).abs().amax(-1),
+        bound="by hand",
+        fails_at=0.9,
+    ),
+    _sharp(
+        "curvature-below-any-target",
+        "−λ(B) from above, any target",
+        "osc(c)/3√3",
+        "thm-curvature",
+        lambda p: -_curvatures_of_residual(p)[..., 0],
+        lambda p: osc(_any_residual(p)) / (3 * math.sqrt(3)),
+        magnitude=lambda p: 1 + _any_residual(p).abs().amax(-1),
+        bound="by hand",
+        fails_at=0.9,
+    ),
+    _sharp(
         "curvature-local",
         "‖B‖, local",
-        r"\|J\|(\|J\|+\|\tilde c\|_\infty)",
+        "‖J‖(‖J‖ + ‖c̃‖∞)",
         "thm-curvature",
         lambda p: _curvatures(p).abs().amax(-1),
         _local_curvature,
@@ -304,8 +337,8 @@ HESSIANS = [
     ),
     _sharp(
         "hessian-lipschitz",
-        "|d³L|",
-        r"1.630\,\|PA\|^3",
+        "d³L[v, v, v]",
+        "(1/√6 + 2√2 C₄(1 + osc b))‖PA‖³",
         "thm-hessian-lipschitz",
         lambda p: third_derivative(_f(p), p.b, _direction(p)).abs(),
         lambda p: third_derivative_bound(p.b) * centred_norm(p.A) ** 3,
@@ -315,8 +348,8 @@ HESSIANS = [
     ),
     _sharp(
         "hessian-lipschitz-conjecture",
-        "|d³L|",
-        r"0.5714\,\|PA\|^3",
+        "d³L[v, v, v]",
+        "0.5714 ‖PA‖³",
         "conj-hessian-lipschitz",
         lambda p: third_derivative(_f(p), p.b, _direction(p)).abs(),
         lambda p: TWO_WORDS_THIRD * centred_norm(p.A) ** 3,
@@ -330,7 +363,7 @@ DESCENT = [
     _sharp(
         "descent",
         "descent at the safe rate",
-        r"\tfrac\eta2\|g\|^2\le L(x)-L(x-\eta g)",
+        "½η‖g‖² ≤ L(x) − L(x − ηg)",
         "cor-descent",
         lambda p: _gain(p, _global_rate(p)),
         lambda p: _decrease(p, _global_rate(p)),
@@ -340,7 +373,7 @@ DESCENT = [
     _sharp(
         "descent-local",
         "descent at the local rate, x₀ = 0",
-        r"\tfrac\eta2\|g\|^2\le L(0)-L(-\eta g)",
+        "½η‖g‖² ≤ L(0) − L(−ηg)",
         "cor-descent",
         lambda p: _gain(_from_zero(p), _local_rate(p)),
         lambda p: _decrease(_from_zero(p), _local_rate(p)),

@@ -57,7 +57,7 @@ Side = Callable[[Setting], Tensor]
 class Inequality:
     """left(setting) ≤ right(setting) for every setting, or a conjecture of that form.
 
-    `key` names it; `statement` and `bound` describe it in a table, `constant` is its constant in LaTeX; `label` is
+    `key` names it; `statement` and `bound` describe it in a table, `constant` is its constant as text; `label` is
     the book's label of the theorem that proves it and `page` the chapter. With `log` both sides are natural
     logarithms. `fails_at` < 1 is a factor for the right side with which the inequality is false: the negative
     control that a search must find. `magnitude` is the size of what the left side subtracts, where it does. The

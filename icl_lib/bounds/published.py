@@ -20,7 +20,7 @@ from icl_lib.bounds.shifts import (
 from icl_lib.bounds.spread import norm, spectral_norm
 from icl_lib.validation import check_integer, check_number
 
-PAGE = "bounds/published_chain"
+PAGE = "bounds/published-chain"
 
 
 def log_normaliser(z: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ def _exponential(bound: str, text: str, constant: Constant, fails_at: float) -> 
 def _inverse(bound: str, text: str, floor: Constant, fails_at: float) -> Inequality:
     return Inequality(
         key=f"inverse-{bound}",
-        statement="|1/α − 1/α'| against |α − α'|",
+        statement="change of 1/α, against α",
         bound=bound,
         constant=text,
         label="lem-inverse",
@@ -162,9 +162,9 @@ def _inverse(bound: str, text: str, floor: Constant, fails_at: float) -> Inequal
 
 CAUCHY_SCHWARZ = Inequality(
     key="cauchy-schwarz",
-    statement="|α − α'| against ‖u − u'‖",
+    statement="change of α, against u",
     bound="published",
-    constant=r"\sqrt n",
+    constant="√n",
     label="lem-normaliser-shift",
     page=PAGE,
     left=lambda p: log_normaliser_shift(p.z, p.by_x),
@@ -174,23 +174,23 @@ CAUCHY_SCHWARZ = Inequality(
 )
 
 INEQUALITIES: list[Inequality] = [
-    _normaliser("published", r"e^{R^2}", lambda n, R: -R.square(), 0.49),
-    _normaliser("sharp", r"e^{R^2/\sqrt n}/n", log_normaliser_floor, 0.98),
-    _exponential("published", r"\sqrt n\,e^{R^2}", lambda n, R: 0.5 * math.log(n) + R.square(), 0.98),
-    _exponential("sharp", "S(n,R^2)", log_S, 0.98),
+    _normaliser("published", "e^(R²)", lambda n, R: -R.square(), 0.49),
+    _normaliser("sharp", "e^(R²/√n)/n", log_normaliser_floor, 0.98),
+    _exponential("published", "√n e^(R²)", lambda n, R: 0.5 * math.log(n) + R.square(), 0.98),
+    _exponential("sharp", "S(n, R²)", log_S, 0.98),
     *_lipschitz(
-        "‖u − u'‖",
+        "change of u = exp(Ax)",
         "published",
-        r"\sqrt n\,R\,e^{R^2}",
+        "√n R e^(R²)",
         "lem-exponential-shift",
         log_exponential_shift,
         lambda n, R: 0.5 * math.log(n) + R.log() + R.square(),
         0.69,
     ),
     *_lipschitz(
-        "‖u − u'‖",
+        "change of u = exp(Ax)",
         "sharp",
-        r"R\,e^{R^2}",
+        r"R e^(R²)",
         "lem-exponential-shift",
         log_exponential_shift,
         lambda n, R: R.log() + R.square(),
@@ -198,34 +198,34 @@ INEQUALITIES: list[Inequality] = [
     ),
     CAUCHY_SCHWARZ,
     *_lipschitz(
-        "|α − α'|",
+        "change of α",
         "published",
-        r"n\,R\,e^{R^2}",
+        "n R e^(R²)",
         "lem-normaliser-shift",
         log_normaliser_shift,
         lambda n, R: math.log(n) + R.log() + R.square(),
         0.69,
     ),
     *_lipschitz(
-        "|α − α'|",
+        "change of α",
         "sharp",
-        r"R\,S(n,R^2)",
+        "R S(n, R²)",
         "lem-normaliser-shift",
         log_normaliser_shift,
         lambda n, R: R.log() + log_S(n, R),
         0.97,
     ),
-    _inverse("published", r"e^{2R^2}", lambda n, R: -R.square(), 0.24),
-    _inverse("sharp", r"e^{2R^2/\sqrt n}/n^2", log_normaliser_floor, 0.98),
-    *_lipschitz("‖f − f'‖", "published", r"n^{1.5}e^{5R^2}", "prop-chain", log_shift, log_R_f, 0.033),
+    _inverse("published", "e^(2R²)", lambda n, R: -R.square(), 0.24),
+    _inverse("sharp", "e^(2R²/√n)/n²", log_normaliser_floor, 0.98),
+    *_lipschitz("change of f", "published", "n^1.5 e^(5R²)", "prop-chain", log_shift, log_R_f, 0.033),
     *_lipschitz(
-        "‖f − f'‖",
+        "change of f",
         "repaired",
-        r"\tfrac{1+\sqrt n}{n}R\,e^{R^2(1+1/\sqrt n)}",
+        "(1 + √n)/n · R e^(R²(1 + 1/√n))",
         "prop-chain",
         log_shift,
         log_repaired_chain,
         0.40,
     ),
-    *_lipschitz("bounded shift", "published", r"n^{1.5}e^{10R^2}", "thm-bounded-shift", log_shift, log_M, 0.0235),
+    *_lipschitz("bounded shift", "published", "n^1.5 e^(10R²)", "thm-bounded-shift", log_shift, log_M, 0.0235),
 ]

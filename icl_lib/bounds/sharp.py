@@ -10,7 +10,7 @@ from icl_lib.bounds.shifts import divergence, log_mean_exp, prediction_shift
 from icl_lib.bounds.spread import centre, centred_norm, diameter, norm, osc, spectral_norm
 from icl_lib.validation import check_integer
 
-PAGE = "bounds/sharp_bounds"
+PAGE = "bounds/sharp-bounds"
 
 
 def jacobian(f: Tensor) -> Tensor:
@@ -176,7 +176,7 @@ BOUNDED_SHIFTS = [
     _sharp(
         "shift-x-centred",
         f"{SHIFT} x",
-        r"\tfrac12\|PA\|",
+        "½‖PA‖",
         "thm-sharp-shift",
         lambda p: norm(_shift_x(p)),
         lambda p: 0.5 * centred_norm(p.A) * _step_x(p),
@@ -185,7 +185,7 @@ BOUNDED_SHIFTS = [
     _sharp(
         "shift-A-centred",
         f"{SHIFT} A",
-        r"\tfrac12\|x\|",
+        "½‖x‖",
         "thm-sharp-shift",
         lambda p: norm(_shift_A(p)),
         lambda p: 0.5 * centred_norm(p.B - p.A) * norm(p.x),
@@ -194,7 +194,7 @@ BOUNDED_SHIFTS = [
     _sharp(
         "shift-x-best",
         f"{SHIFT} x",
-        r"R\min(\tfrac12,p^\star)",
+        "R min(½, p*)",
         "thm-best-constant",
         lambda p: norm(_shift_x(p)),
         lambda p: best_constant_ceiling(p.n, p.R) * _step_x(p),
@@ -204,7 +204,7 @@ BOUNDED_SHIFTS = [
     _sharp(
         "shift-A-best",
         f"{SHIFT} A",
-        r"R\min(\tfrac12,p^\star)",
+        "R min(½, p*)",
         "thm-best-constant",
         lambda p: norm(_shift_A(p)),
         lambda p: best_constant_ceiling(p.n, p.R) * _step_A(p),
@@ -214,7 +214,7 @@ BOUNDED_SHIFTS = [
     _sharp(
         "shift-x-diameter",
         f"{SHIFT} x",
-        r"\sqrt2\tanh(\operatorname{diam}(A)\|\Delta x\|/4)",
+        "√2 tanh(diam(A)‖Δx‖/4)",
         "cor-norms",
         lambda p: norm(_shift_x(p)),
         lambda p: diameter_bound(p.A, p.y - p.x),
@@ -226,7 +226,7 @@ JACOBIANS = [
     _sharp(
         "jacobian-ceiling",
         "‖J‖ from above",
-        r"\min(\tfrac12,f_{(1)},\dots)",
+        "min(½, f₍₁₎, …)",
         "lem-jacobian",
         lambda p: jacobian_norm(p.z.softmax(-1)),
         lambda p: jacobian_norm_ceiling(p.z),
@@ -234,7 +234,7 @@ JACOBIANS = [
     _sharp(
         "jacobian-floor",
         "‖J‖ from below",
-        r"\max(f_{(2)},\dots)",
+        "max(f₍₂₎, …)",
         "lem-jacobian",
         lambda p: jacobian_norm_floor(p.z.softmax(-1)),
         lambda p: jacobian_norm(p.z.softmax(-1)),
@@ -244,7 +244,7 @@ JACOBIANS = [
     _sharp(
         "jacobian-shift",
         "‖J − J'‖",
-        r"\tfrac{1}{3\sqrt3}\operatorname{osc}(\delta)",
+        "osc(δ)/3√3",
         "prop-first-order",
         lambda p: torch.linalg.eigvalsh(jacobian_difference(p.z, p.by_x)).abs().amax(-1),
         lambda p: osc(p.by_x) / (3 * math.sqrt(3)),
@@ -252,7 +252,7 @@ JACOBIANS = [
     _sharp(
         "gradient-of-shifted-problem",
         "gradients of old and shifted problem",
-        r"\tfrac{\sqrt2}{3\sqrt3}\|PA\|\,\|A\Delta x\|\,\|c\|",
+        "(√2/3√3)‖PA‖‖AΔx‖‖c‖",
         "prop-first-order",
         lambda p: _gradient_gap(p),
         lambda p: math.sqrt(2) / (3 * math.sqrt(3)) * centred_norm(p.A) * norm(p.by_x) * norm(_residual_after(p)),
@@ -263,7 +263,7 @@ FINITE_SHIFTS = [
     _sharp(
         "tanh-tv",
         FINITE,
-        r"\tanh(\operatorname{osc}(\delta)/4)",
+        "tanh(osc(δ)/4)",
         "thm-tanh",
         lambda p: total_variation(p.z, p.by_x),
         lambda p: torch.tanh(osc(p.by_x) / 4),
@@ -272,7 +272,7 @@ FINITE_SHIFTS = [
     _sharp(
         "tanh-l2",
         FINITE,
-        r"\sqrt2\tanh(\|P\delta\|/2\sqrt2)",
+        "√2 tanh(‖Pδ‖/2√2)",
         "thm-tanh",
         lambda p: norm(_shift_x(p)),
         lambda p: tanh_law(p.by_x),
@@ -280,7 +280,7 @@ FINITE_SHIFTS = [
     _sharp(
         "max-osc",
         NORMS,
-        r"\|f-f'\|_\infty\le\tfrac14\operatorname{osc}\delta",
+        "‖f − f'‖∞ ≤ ¼ osc δ",
         "cor-norms",
         lambda p: _shift_x(p).abs().amax(-1),
         lambda p: 0.25 * osc(p.by_x),
@@ -288,7 +288,7 @@ FINITE_SHIFTS = [
     _sharp(
         "one-osc",
         NORMS,
-        r"\|f-f'\|_1\le\tfrac12\operatorname{osc}\delta",
+        "‖f − f'‖₁ ≤ ½ osc δ",
         "cor-norms",
         lambda p: _shift_x(p).abs().sum(-1),
         lambda p: 0.5 * osc(p.by_x),
@@ -296,7 +296,7 @@ FINITE_SHIFTS = [
     _sharp(
         "one-max",
         NORMS,
-        r"\|f-f'\|_1\le\|\delta\|_\infty",
+        "‖f − f'‖₁ ≤ ‖δ‖∞",
         "cor-norms",
         lambda p: _shift_x(p).abs().sum(-1),
         lambda p: p.by_x.abs().amax(-1),
@@ -304,7 +304,7 @@ FINITE_SHIFTS = [
     _sharp(
         "one-one",
         NORMS,
-        r"\|f-f'\|_1\le\tfrac12\|\delta\|_1",
+        "‖f − f'‖₁ ≤ ½‖δ‖₁",
         "cor-norms",
         lambda p: _shift_x(p).abs().sum(-1),
         lambda p: 0.5 * p.by_x.abs().sum(-1),
@@ -312,7 +312,7 @@ FINITE_SHIFTS = [
     _sharp(
         "max-one",
         NORMS,
-        r"\|f-f'\|_\infty\le\tfrac14\|\delta\|_1",
+        "‖f − f'‖∞ ≤ ¼‖δ‖₁",
         "cor-norms",
         lambda p: _shift_x(p).abs().amax(-1),
         lambda p: 0.25 * p.by_x.abs().sum(-1),
@@ -320,7 +320,7 @@ FINITE_SHIFTS = [
     _sharp(
         "divergence",
         NORMS,
-        r"\mathrm{KL}(f\|f')\le\tfrac18\operatorname{osc}(\delta)^2",
+        "KL(f, f') ≤ ⅛ osc(δ)²",
         "cor-norms",
         lambda p: divergence(p.z, p.by_x),
         lambda p: osc(p.by_x).square() / 8,
@@ -329,7 +329,7 @@ FINITE_SHIFTS = [
     _sharp(
         "log-ratio",
         NORMS,
-        r"|\log f_i/f_i'|\le\operatorname{osc}\delta",
+        "log f_i/f'_i ≤ osc δ",
         "cor-norms",
         lambda p: (p.by_x - log_mean_exp(p.z, p.by_x).unsqueeze(-1)).abs().amax(-1),
         lambda p: osc(p.by_x),
