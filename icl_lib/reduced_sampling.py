@@ -23,21 +23,33 @@ from icl_lib.tasks import SoftmaxRegression
 from icl_lib.validation import check_integer
 
 
+class Residual(NamedTuple):
+    """What ties the logits of a document to its own read-out: 1/‖r‖ and ⟨u, ζ⟩ (R, B, 1), P⊥ξ (R, B, d)."""
+
+    inverse: Tensor
+    overlap: Tensor
+    readout: Tensor
+
+
 class ReducedTasks(NamedTuple):
     """A batch of tasks in reduced form. Leading dimensions (R, B): repetitions and tasks.
 
-    `h`, `direction` (= x̂) and `readout` (= P⊥ξ, only for the same document) are (R, B, d); `along` (g₁ or g),
-    `across` (g₂ or ζ) and `target` (b of the query) are (R, B, n); `residual_size` (= ‖r‖, only for the same
-    document) is (R, B, 1).
+    `h` and `direction` (= x̂) are (R, B, d); `along` (g₁ or g), `across` (g₂ or ζ) and `weights` are (R, B, n),
+    `total` is (R, B, 1): the query's b is weights / total. `residual` is there for the same document only.
     """
 
     h: Tensor
     direction: Tensor
     along: Tensor
     across: Tensor
-    target: Tensor
-    residual_size: Tensor | None
-    readout: Tensor | None
+    weights: Tensor
+    total: Tensor
+    residual: Residual | None
+
+    @property
+    def target(self) -> Tensor:
+        """b of the query document, (R, B, n)."""
+        return self.weights / self.total
 
 
 def draw(
@@ -60,59 +72,75 @@ def draw(
 
 
 def assemble(task: SoftmaxRegression, words: Tensor, inputs: Tensor) -> ReducedTasks:
-    """Reduced tasks from normals: `words` (R, 3 or 2, B, n) and `inputs` (R, 2, B, d)."""
-    x = inputs[:, 0] * (task.scale / math.sqrt(task.d))
-    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    direction = x / size
-    perpendicular = torch.addcmul(inputs[:, 1], direction, _dot(direction, inputs[:, 1]), value=-1)
+    """Reduced tasks from normals: `words` (R, 3 or 2, B, n), which may be overwritten, and `inputs` (R, 2, B, d)."""
+    x, xi = inputs.unbind(1)
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    direction = x / length
+    size = length * (task.scale / math.sqrt(task.d))
+    perpendicular = torch.addcmul(xi, direction, _dot(direction, xi), value=-1)
     g = words[:, 0]
-    scratch = g * size
-    b = torch.softmax(scratch, dim=-1)
-    # r = b − 1/n is never formed: its products with g and itself are enough.
-    norm = torch.linalg.vector_norm(b, dim=-1, keepdim=True).square_().sub_(1 / task.n).clamp_min_(0).sqrt_()
-    product = _dot(b, g, scratch).sub_(g.mean(-1, keepdim=True))
-    h = (direction * product).addcmul_(norm, perpendicular)
-    if task.query == "same":
-        return ReducedTasks(h, direction, g, words[:, 1], b, norm, perpendicular)
-    target = torch.softmax(torch.mul(words[:, 1], size, out=scratch), dim=-1)
-    return ReducedTasks(h, direction, words[:, 1], words[:, 2], target, None, None)
+    weights = _exponentials(g * size, task.scale)
+    total = weights.sum(-1, keepdim=True)
+    # r = b − 1/n is never formed: its products with g, ζ and itself are enough.
+    norm = (torch.linalg.vector_norm(weights, dim=-1, keepdim=True) / total).square_().sub_(1 / task.n)
+    norm = norm.clamp_min_(0).sqrt_()
+    # Memory that is in the cache is used again: a held document's weights and g have served when h is known.
+    scratch = torch.empty_like(weights) if task.query == "same" else weights
+
+    def product(v: Tensor) -> Tensor:
+        return (_dot(weights, v, scratch) / total).sub_(v.sum(-1, keepdim=True), alpha=1 / task.n)
+
+    h = (direction * product(g)).addcmul_(norm, perpendicular)
+    if task.query == "held":
+        weights = _exponentials(torch.mul(words[:, 1], size, out=g), task.scale)
+        return ReducedTasks(h, direction, words[:, 1], words[:, 2], weights, weights.sum(-1, keepdim=True), None)
+    # A uniform b (n = 1) has no residual: u = 0 then, and the whole of ζ stays.
+    inverse = norm.reciprocal().nan_to_num_(posinf=0)
+    residual = Residual(inverse, product(words[:, 1]) * inverse, perpendicular)
+    return ReducedTasks(h, direction, g, words[:, 1], weights, total, residual)
+
+
+def _exponentials(logits: Tensor, scale: float) -> Tensor:
+    """exp of the logits up to a factor for each row, in their memory where no square of them can overflow.
+
+    A logit is the scale times a normal times a length of mean square 1: beyond 44 times the scale with a chance
+    of e⁻⁴⁴.
+    """
+    if 88 * scale <= math.log(torch.finfo(logits.dtype).max):
+        return logits.exp_()
+    return torch.softmax(logits, dim=-1)
 
 
 def _dot(v: Tensor, w: Tensor, scratch: Tensor | None = None) -> Tensor:
-    """⟨v, w⟩ over the last dimension, kept; `scratch` (the shape of v) is overwritten where it is given."""
+    """⟨v, w⟩ over the last dimension, kept; `scratch` (the shape of v, or v) is overwritten where it is given."""
     return torch.mul(v, w, out=scratch).sum(-1, keepdim=True)
 
 
 class _Parts(NamedTuple):
-    """The logits of the query document for directions w, and what their gradient needs again."""
+    """The query's logits for directions w, too large by `shift`/n in each task, and what their gradient needs again."""
 
     logits: Tensor
     perpendicular: Tensor
     size: Tensor
-    overlap: Tensor | None
-    inverse: Tensor | None
+    shift: Tensor | None
 
 
 def _parts(tasks: ReducedTasks, w: Tensor) -> _Parts:
     along = _dot(tasks.direction, w)
     perpendicular = torch.addcmul(w, along, tasks.direction, value=-1)
     size = torch.linalg.vector_norm(perpendicular, dim=-1, keepdim=True)
-    if tasks.residual_size is None or tasks.readout is None:
-        logits = (tasks.along * along).addcmul_(tasks.across, size)
-        return _Parts(logits, perpendicular, size, None, None)
-    # u = (b − 1/n)/‖r‖ is not formed either. A uniform b (n = 1) has no residual: u = 0, and the whole of ζ stays.
-    inverse = torch.where(tasks.residual_size > 0, 1 / tasks.residual_size, 0)
-    overlap = (_dot(tasks.target, tasks.across) - tasks.across.mean(-1, keepdim=True)) * inverse
-    shift = (_dot(tasks.readout, w) - size * overlap) * inverse
-    logits = torch.addcmul(shift / -tasks.target.shape[-1], tasks.along, along)
-    return _Parts(
-        logits.addcmul_(tasks.across, size).addcmul_(tasks.target, shift), perpendicular, size, overlap, inverse
-    )
+    logits = (tasks.along * along).addcmul_(tasks.across, size)
+    if tasks.residual is None:
+        return _Parts(logits, perpendicular, size, None)
+    inverse, overlap, readout = tasks.residual
+    shift = (_dot(readout, w) - size * overlap) * inverse
+    return _Parts(logits.addcmul_(tasks.weights, shift / tasks.total), perpendicular, size, shift)
 
 
 def logits(tasks: ReducedTasks, w: Tensor) -> Tensor:
     """Logits of the query document for directions w (R, B, d), shape (R, B, n)."""
-    return _parts(tasks, w).logits
+    parts = _parts(tasks, w)
+    return parts.logits if parts.shift is None else parts.logits - parts.shift / parts.logits.shape[-1]
 
 
 def matrix_gradient(tasks: ReducedTasks, M: Tensor) -> Tensor:
@@ -121,18 +149,20 @@ def matrix_gradient(tasks: ReducedTasks, M: Tensor) -> Tensor:
     By the formula Aᵀ J(f)(f − b) in the reduced coordinates; a test holds it against autograd.
     """
     parts = _parts(tasks, tasks.h @ M.mT)
+    # A softmax is blind to the shift.
     f = torch.softmax(parts.logits, dim=-1)
     # J(f)c = f∘c − f⟨f, c⟩, in the memory of the logits; that of f is free once it is done.
-    slope = torch.sub(f, tasks.target, out=parts.logits).mul_(f)
+    slope = torch.addcmul(f, tasks.weights, -1 / tasks.total, out=parts.logits).mul_(f)
     slope.addcmul_(f, slope.sum(-1, keepdim=True), value=-1)
     on_along = _dot(slope, tasks.along, scratch=f)
     on_across = _dot(slope, tasks.across, scratch=f)
     on_w = tasks.direction * on_along
-    if tasks.readout is not None and parts.overlap is not None and parts.inverse is not None:
+    if tasks.residual is not None:
+        inverse, overlap, readout = tasks.residual
         # ⟨slope, u⟩, since a slope sums to 0.
-        on_residual = _dot(slope, tasks.target, scratch=f) * parts.inverse
-        on_across = on_across - on_residual * parts.overlap
-        on_w = on_w.addcmul_(tasks.readout, on_residual)
+        on_residual = _dot(slope, tasks.weights, scratch=f) / tasks.total * inverse
+        on_across = on_across - on_residual * overlap
+        on_w = on_w.addcmul_(readout, on_residual)
     # ∇‖w⊥‖ = w⊥/‖w⊥‖; where w⊥ = 0 (d = 1) the numerator is 0 too.
     on_w = on_w.addcmul_(parts.perpendicular, on_across / parts.size.clamp_min(torch.finfo(f.dtype).tiny))
     return (on_w.mT @ tasks.h).mul_(f.shape[-1])
