@@ -70,10 +70,11 @@ bench: $(STAMP) ## benchmarks
 pdf: $(STAMP) ## the book as PDF, from the last `make book`
 	@CHROMIUM="$(CHROMIUM)" $(TOOLS) pdf --profile $(PROFILE)
 
-lock: ## write requirements.txt anew from the ranges in pyproject.toml
+lock: ## fit requirements.txt to the ranges in pyproject.toml (U=--upgrade for the newest versions)
 	@test -x $(LOCK)/bin/pip-compile || { $(PYTHON) -m venv $(LOCK) && $(LOCK)/bin/pip install -qq pip-tools; }
+	@cp requirements.txt requirements.new
 	@CUSTOM_COMPILE_COMMAND="make lock  # $(COMPILE)" \
-		$(LOCK)/bin/$(COMPILE) --quiet --output-file requirements.new pyproject.toml
+		$(LOCK)/bin/$(COMPILE) $(U) --quiet --output-file requirements.new pyproject.toml
 	@sed -E 's/^([A-Za-z0-9_.-]+==[^ +]+)\+[A-Za-z0-9.]+/\1/' requirements.new > requirements.txt && rm requirements.new
 
 clean: ## empty _build
