@@ -38,7 +38,7 @@ def self_attention(
         return ((q @ k.mT) * mask) @ v
     scores = q @ k.mT
     if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
+        scores = scores.masked_fill(mask.logical_not(), -torch.inf)
     return torch.softmax(scores, dim=-1) @ v
 
 

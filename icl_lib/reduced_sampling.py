@@ -78,7 +78,7 @@ def assemble(task: SoftmaxRegression, words: Tensor, inputs: Tensor) -> ReducedT
     direction = x / length
     size = length * (task.scale / math.sqrt(task.d))
     perpendicular = torch.addcmul(xi, direction, _dot(direction, xi), value=-1)
-    g = words[:, 0]
+    g, *others = words.unbind(1)
     weights = _exponentials(g * size, task.scale)
     total = weights.sum(-1, keepdim=True)
     # r = b − 1/n is never formed: its products with g, ζ and itself are enough.
@@ -92,12 +92,14 @@ def assemble(task: SoftmaxRegression, words: Tensor, inputs: Tensor) -> ReducedT
 
     h = (direction * product(g)).addcmul_(norm, perpendicular)
     if task.query == "held":
-        weights = _exponentials(torch.mul(words[:, 1], size, out=g), task.scale)
-        return ReducedTasks(h, direction, words[:, 1], words[:, 2], weights, weights.sum(-1, keepdim=True), None)
+        along, across = others
+        weights = _exponentials(torch.mul(along, size, out=g), task.scale)
+        return ReducedTasks(h, direction, along, across, weights, weights.sum(-1, keepdim=True), None)
     # A uniform b (n = 1) has no residual: u = 0 then, and the whole of ζ stays.
+    (across,) = others
     inverse = norm.reciprocal().nan_to_num_(posinf=0)
-    residual = Residual(inverse, product(words[:, 1]) * inverse, perpendicular)
-    return ReducedTasks(h, direction, g, words[:, 1], weights, total, residual)
+    residual = Residual(inverse, product(across) * inverse, perpendicular)
+    return ReducedTasks(h, direction, g, across, weights, total, residual)
 
 
 def _exponentials(logits: Tensor, scale: float) -> Tensor:

@@ -91,10 +91,23 @@ def train(
     """Train from `parameters`; return their snapshots at the steps `record_at`, stacked in front: (S, ...).
 
     `gradient` draws fresh data at each call and returns the gradient of every parameter, by formula or by
-    autograd. Updates are entrywise, so repetitions stacked along a leading dimension do not mix. The loop
-    reads nothing back from the device.
+    autograd. Updates are entrywise, so repetitions stacked along a leading dimension do not mix.
     Raises `FloatingPointError` if a snapshot is not finite.
     """
+    snapshots = run_steps(parameters, gradient, optimiser, record_at)
+    for name, values in snapshots.items():
+        if not bool(torch.isfinite(values).all()):
+            raise FloatingPointError(f"training diverged: {name} is not finite (rate {optimiser.rate})")
+    return snapshots
+
+
+def run_steps(
+    parameters: Mapping[str, Tensor],
+    gradient: Callable[[Parameters], Mapping[str, Tensor]],
+    optimiser: Optimiser,
+    record_at: Sequence[int],
+) -> Parameters:
+    """`train` without the look at its end: nothing is read back from the device, so a GPU is never waited for."""
     current = {name: value.detach().clone() for name, value in parameters.items()}
     updates = optimiser.attach(list(current.values()))
     wanted = set(record_at)
@@ -109,8 +122,4 @@ def train(
         for name, slope in gradient(current).items():
             current[name].grad = slope
         updates.step()
-    snapshots = {name: torch.stack(values) for name, values in taken.items()}
-    for name, values in snapshots.items():
-        if not bool(torch.isfinite(values).all()):
-            raise FloatingPointError(f"training diverged: {name} is not finite (rate {optimiser.rate})")
-    return snapshots
+    return {name: torch.stack(values) for name, values in taken.items()}

@@ -102,14 +102,15 @@ def train_matrices(config: Closeness, device: torch.device, record_at: list[int]
     task, dtype = config.task, DTYPES[config.dtype]
 
     def gradient(parameters: training.Parameters) -> training.Parameters:
-        M = parameters["M"]
-        slope = torch.zeros_like(M)
-        for first in range(0, config.repetitions, together):
-            chosen = slice(first, first + together)
+        slopes: list[Tensor] = []
+        for M in parameters["M"].split(together):
+            slope = torch.zeros_like(M)
+            chosen = generators[len(slopes) * together :][: len(M)]
             for size in sizes:
-                tasks = reduced_sampling.draw(task, size, generators[chosen], device, dtype)
-                slope[chosen] += reduced_sampling.matrix_gradient(tasks, M[chosen])
-        return {"M": slope / config.batch}
+                tasks = reduced_sampling.draw(task, size, chosen, device, dtype)
+                slope += reduced_sampling.matrix_gradient(tasks, M)
+            slopes.append(slope)
+        return {"M": torch.cat(slopes) / config.batch}
 
     return training.train({"M": initial_matrices(config, device)}, gradient, config.optimiser, record_at)["M"]
 

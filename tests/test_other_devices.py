@@ -1,0 +1,125 @@
+"""The code on a pretended GPU: fake tensors know shapes, types and devices, and refuse a mix or a look at a value.
+
+Autograd and generators of a device that is not there end the process, so what is run here is the analytic step with
+its normals injected; the meta device stands in for autograd.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+
+from icl_lib import alignment, reduced_sampling, training
+from icl_lib import softmax_regression as sr
+from icl_lib.attention import KINDS, labelled_tokens, self_attention, softmax_regression_tokens
+from icl_lib.experiments import softmax_regression as experiment
+from icl_lib.experiments.softmax_regression import Closeness
+from icl_lib.tasks import SoftmaxRegression
+
+R, B, N, D = 3, 5, 7, 4
+
+
+@pytest.fixture
+def gpu() -> Iterator[torch.device]:
+    """Inside, tensors are fake, and those on this device belong to a GPU that is not there."""
+    with FakeTensorMode():
+        yield torch.device("cuda")
+
+
+def reduced_tasks(
+    query: str, device: torch.device, dtype: torch.dtype, repetitions: int = R, batch: int = B
+) -> reduced_sampling.ReducedTasks:
+    words = torch.empty(repetitions, 3 if query == "held" else 2, batch, N, device=device, dtype=dtype)
+    inputs = torch.empty(repetitions, 2, batch, D, device=device, dtype=dtype)
+    return reduced_sampling.assemble(SoftmaxRegression(N, D, 1.0, query), words, inputs)
+
+
+def tensors(*results: object) -> Iterator[Tensor]:
+    for result in results:
+        if isinstance(result, Tensor):
+            yield result
+        elif isinstance(result, tuple):
+            yield from tensors(*result)
+
+
+@pytest.mark.parametrize("query", ["held", "same"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("block", [3 * N, 2**20])
+def test_the_whole_training_loop_stays_on_the_device(
+    gpu: torch.device, query: str, dtype: str, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sampler, gradient, updates and snapshots, in one block and in many; to read a value back would raise."""
+    config = Closeness(N, D, query, repetitions=R, batch=B, steps=3, schedule="cosine", dtype=dtype)
+
+    start = torch.empty(R, D, D, device=gpu, dtype=getattr(torch, dtype))
+
+    def draw(
+        task: object, batch: int, generators: list[None], device: torch.device, dtype: torch.dtype
+    ) -> reduced_sampling.ReducedTasks:
+        return reduced_tasks(query, device, dtype, len(generators), batch)
+
+    monkeypatch.setattr(experiment, "stream", lambda *_: None)
+    monkeypatch.setattr(experiment, "initial_matrices", lambda *_: start)
+    monkeypatch.setattr(experiment, "GPU_BLOCK", block)
+    monkeypatch.setattr(reduced_sampling, "draw", draw)
+    monkeypatch.setattr(training, "train", training.run_steps)
+    last = experiment.train_matrices(config, gpu, [0, 3])
+    assert (last.device.type, last.dtype, last.shape) == ("cuda", start.dtype, (2, R, D, D))
+
+
+def test_the_other_optimiser_stays_on_the_device(gpu: torch.device) -> None:
+    start = {"M": torch.zeros(R, D, device=gpu)}
+    last = training.run_steps(start, lambda now: {"M": now["M"].clone()}, training.SGD(0.1, 3), [3])
+    assert last["M"].device.type == "cuda"
+
+
+@pytest.mark.parametrize("query", ["held", "same"])
+def test_reduced_tasks_lie_on_the_device(gpu: torch.device, query: str) -> None:
+    tasks = reduced_tasks(query, gpu, torch.float32)
+    found = list(tensors(tasks, reduced_sampling.logits(tasks, tasks.h)))
+    assert {t.device.type for t in found} == {"cuda"}
+    assert {t.dtype for t in found} == {torch.float32}
+
+
+def test_closed_forms_and_metrics_stay_on_the_device(gpu: torch.device) -> None:
+    A, x, b = (torch.empty(*shape, device=gpu) for shape in ((B, N, D), (B, D), (B, N)))
+    f, w = sr.predict(A, x), sr.step(A, b, 1.0)
+    found = tensors(
+        (f, w, sr.step(A, b, 1.0, x), sr.loss(A, x, b), sr.gradient(A, x, b), sr.hessian(A, x, b)),
+        (alignment.preds_diff(f, b), alignment.model_diff(f, w, b, x), alignment.model_cos(f, w, b, x)),
+        alignment.cosine(w, x),
+    )
+    assert {t.device.type for t in found} == {"cuda"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_attention_stays_on_the_device(gpu: torch.device, kind: str) -> None:
+    A, b = torch.empty(B, N, D, device=gpu), torch.empty(B, N, device=gpu)
+    tokens = softmax_regression_tokens(A, b, A)
+    weights = [torch.empty(D + 2, D + 2, device=gpu) for _ in range(3)]
+    keys = torch.empty(2 * N, dtype=torch.bool, device=gpu)
+    labelled = labelled_tokens(A, torch.empty(B, N, 2, device=gpu), torch.empty(B, D, device=gpu))
+    layers = [self_attention(tokens, *weights, kind=kind, mask=mask) for mask in (None, keys)]
+    assert {t.device.type for t in (*layers, self_attention(labelled, *weights, kind=kind))} == {"cuda"}
+
+
+def test_the_pretence_finds_a_mix_and_a_look(gpu: torch.device) -> None:
+    """The negative control: both mistakes that the tests above would miss nothing of."""
+    A, x = torch.empty(B, N, D, device=gpu), torch.empty(B, D)
+    with pytest.raises(RuntimeError, match="cuda"):
+        sr.predict(A, x)
+    with pytest.raises(DataDependentOutputException):
+        A.sum().item()
+
+
+def test_gradients_by_autograd_need_no_value() -> None:
+    """On the meta device there are no values at all, and the backward pass too must do without."""
+    meta = torch.device("meta")
+    A, b = torch.empty(B, N, D, device=meta), torch.empty(B, N, device=meta)
+    x = torch.empty(B, D, device=meta, requires_grad=True)
+    (slope,) = torch.autograd.grad(sr.loss(A, x, b).sum(), x)
+    W = [torch.empty(D + 2, D + 2, device=meta, requires_grad=True) for _ in range(3)]
+    layer = self_attention(softmax_regression_tokens(A, b, A), *W, kind="softmax")
+    assert {slope.device.type, *(g.device.type for g in torch.autograd.grad(layer.sum(), W))} == {"meta"}
