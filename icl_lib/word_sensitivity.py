@@ -48,7 +48,18 @@ def model_diff(J: Sensitivity, J2: Sensitivity) -> Tensor:
 
 
 def model_cos(J: Sensitivity, J2: Sensitivity) -> Tensor:
-    """Model Cos ⟨J, J'⟩ / (‖J‖ ‖J'‖), shape (...); 0 where a sensitivity vanishes."""
-    norms = (product(J, J) * product(J2, J2)).clamp_min(0).sqrt()
-    tiny = torch.finfo(norms.dtype).tiny
-    return torch.where(norms > 0, product(J, J2) / norms.clamp_min(tiny), torch.zeros_like(norms))
+    """Model Cos ⟨J, J'⟩ / (‖J‖ ‖J'‖), shape (...); 0 where a sensitivity vanishes or is lost in rounding.
+
+    The latter happens where a softmax saturates: S cancels to 0 and what is left of it has no direction.
+    """
+    squares = _square(J) * _square(J2)
+    tiny = torch.finfo(squares.dtype).tiny
+    cosine = product(J, J2) / squares.sqrt().clamp_min(tiny)
+    return torch.where(squares > 0, cosine, torch.zeros_like(cosine))
+
+
+def _square(J: Sensitivity) -> Tensor:
+    """‖J‖², or 0 where it is below the rounding of its terms."""
+    square = product(J, J)
+    rounding = 8 * torch.finfo(square.dtype).eps * (J.w.square().sum(-1) * J.p.square()).sum(-1)
+    return torch.where(square > rounding, square, torch.zeros_like(square))

@@ -149,3 +149,11 @@ def test_bad_sensitivities_are_named() -> None:
         ws.of_softmax(torch.ones(5), torch.ones(4, 2))
     flat = ws.of_softmax(torch.ones(5) / 5, torch.zeros(5, 2))
     assert ws.model_cos(flat, flat) == 0
+
+
+def test_a_saturated_softmax_has_cosine_zero() -> None:
+    f = torch.softmax(torch.tensor([80.0, 1.0, 0.5, -1.0]).double(), -1)
+    J = ws.of_softmax(f, normal(0, 1, 3))
+    other = ws.of_softmax(torch.full((4,), 0.25).double(), normal(1, 1, 3))
+    assert ws.model_cos(J, other) == 0
+    assert ws.model_cos(J, J) == 0
