@@ -42,7 +42,9 @@ def closeness_figure(result: xarray.Dataset, frame: pandas.DataFrame, layer: str
 
 def _over_training(panels: Sequence[Axes], result: xarray.Dataset, layer: str, step: str) -> None:
     losses, differences, cosine = panels
-    losses.axhline(math.log(int(result.classes)), label="uniform", **UNIFORM)
+    band(
+        losses, result.step, numpy.full((1, result.sizes["step"]), math.log(int(result.classes))), "uniform", **UNIFORM
+    )
     band(losses, result.step, result.loss_gd, step, **GD)
     band(losses, result.step, result.loss_sa, layer, **SA)
     band(differences, result.step, result.preds_diff, "Preds Diff", color=PALETTE["blue"])

@@ -4,6 +4,7 @@ Apart from the experiment, so that a change of what is printed makes no training
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy
 import pandas
@@ -90,6 +91,36 @@ def paired(first: xarray.Dataset, second: xarray.Dataset) -> Measurement:
 def z_score(difference: float, standard_error: float) -> float:
     """A difference in units of its standard error; 0 for one that is 0 without error."""
     return 0.0 if difference == 0 else difference / standard_error
+
+
+def crossing(
+    n: Sequence[int], difference: Sequence[float], error: Sequence[float], draws: int = 2000
+) -> Measurement | None:
+    """The length at which a difference turns from negative to positive for good, by interpolation in log n.
+
+    None where it has one sign throughout. The standard error is that of the interpolated length over `draws`
+    differences with Gaussian errors, those without a crossing left out.
+    """
+    check_integer("draws", draws, 2)
+    where = numpy.log(numpy.asarray(n, dtype=float))
+    values, errors = numpy.asarray(difference, dtype=float), numpy.asarray(error, dtype=float)
+    found = _last_crossing(where, values)
+    if found is None:
+        return None
+    noise = numpy.random.default_rng(0).standard_normal((draws, len(values)))
+    drawn = [_last_crossing(where, values + errors * row) for row in noise]
+    spread = numpy.std([math.exp(point) for point in drawn if point is not None])
+    return Measurement(math.exp(found), float(spread))
+
+
+def _last_crossing(where: numpy.ndarray, values: numpy.ndarray) -> float | None:
+    """Where the piecewise linear curve last turns from negative to positive."""
+    turns = numpy.flatnonzero((values[:-1] < 0) & (values[1:] >= 0))
+    if not len(turns):
+        return None
+    k = int(turns[-1])
+    share = values[k] / (values[k] - values[k + 1])
+    return float(where[k] + share * (where[k + 1] - where[k]))
 
 
 def summary(result: xarray.Dataset) -> dict[str, float]:

@@ -11,9 +11,18 @@ from icl_lib import constructions, descent
 from icl_lib.attention import labelled_tokens, self_attention
 from icl_lib.classifier_attention import Row, logits, sensitivity, token_columns, weight_gradient
 from icl_lib.descent import cross_entropy, fit, fit_rate, kernel_classifier_step, linear_classifier_step
+from icl_lib.device import one_thread
 from icl_lib.kernels import FAMILIES, KernelStep, Scores, log_kernel
 from icl_lib.randomness import stream
 from icl_lib.tasks import SphereClassification
+
+
+@pytest.fixture(scope="module", autouse=True)
+def single_thread():
+    """Small arrays are slower on several threads."""
+    with one_thread():
+        yield
+
 
 sizes = {"n": st.integers(1, 40), "d": st.integers(2, 8), "classes": st.integers(2, 8), "seed": st.integers(0, 99)}
 rates = st.floats(-50, 200)

@@ -8,8 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import ive
 
+from icl_lib.device import one_thread
 from icl_lib.randomness import stream
 from icl_lib.tasks import SphereClassification
+
+
+@pytest.fixture(scope="module", autouse=True)
+def single_thread():
+    """Small arrays are slower on several threads."""
+    with one_thread():
+        yield
 
 
 def draw(task, batch=200, **kwargs):

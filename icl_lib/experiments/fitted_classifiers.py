@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy
 import torch
@@ -58,11 +58,15 @@ def _collect(blocks: Iterator[tuple[Scores, Tensor]]) -> tuple[list[Scores], Ten
 
 @dataclass(frozen=True)
 class FittedSteps:
-    """Fit every step of `steps` on `tuning` contexts of `task`, then compare them with the first on `test` others."""
+    """Fit every step of `steps` on `tuning` contexts of `task`, then compare them with the first on `test` others.
+
+    `first_factor` multiplies the fitted rates of the first step: a step with a rate that is off.
+    """
 
     task: SphereClassification
     steps: tuple[KernelStep, ...] = (LINEAR, SOFTMAX)
     view: str = "all"
+    first_factor: float = 1.0
     tuning: int = 3000
     test: int = 6000
     seed: int = 0
@@ -71,6 +75,7 @@ class FittedSteps:
     def __post_init__(self) -> None:
         _check_counts(self, "tuning", "test")
         check_choice("view", self.view, VIEWS)
+        check_number("first_factor", self.first_factor, above=0)
         if not self.steps:
             raise ValueError("steps must hold at least one step, got none")
 
@@ -81,6 +86,7 @@ class FittedSteps:
         """
         scores, y = _collect(contexts(self.task, self.tuning, "tune", self.seed, self.view))
         fits = [fit(step, scores, y) for step in self.steps]
+        fits[0] = replace(fits[0], eta=tuple(self.first_factor * eta for eta in fits[0].eta))
         return compare(fits, contexts(self.task, self.test, "test", self.seed, self.view))
 
 

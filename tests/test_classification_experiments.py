@@ -1,0 +1,322 @@
+"""Paper 2's experiments at a toy scale: what they promise about streams, controls, references and verdict numbers."""
+
+import math
+
+import numpy
+import pytest
+import torch
+import xarray
+from sklearn.linear_model import LogisticRegression
+
+from icl_lib import references
+from icl_lib.alignment import classifier_model_cos, classifier_model_diff, entropy
+from icl_lib.classifier_summaries import (
+    classification_table,
+    correlations,
+    crossing,
+    layer_blocks,
+    learned_width,
+    off_structure,
+    paired,
+    relative_excess,
+    scatter_table,
+    summary,
+    z_score,
+)
+from icl_lib.descent import cross_entropy, kernel_classifier_step
+from icl_lib.device import one_thread
+from icl_lib.experiments.classification import ClassifierCloseness, paper_scale, train_weights
+from icl_lib.experiments.classifier_references import ReferenceLadder
+from icl_lib.experiments.fitted_classifiers import (
+    LINEAR,
+    SOFTMAX,
+    AdaptiveRates,
+    FittedSteps,
+    Landscape,
+    MixedLengths,
+    contexts,
+)
+from icl_lib.kernels import KernelStep
+from icl_lib.randomness import stream
+from icl_lib.tasks import SphereClassification
+
+TASK = SphereClassification(20, 3, 3)
+SMALL = {"repetitions": 2, "steps": 40, "batch": 16, "tuning": 300, "test": 60, "record_every": 20}
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def single_thread():
+    """As experiments run: small arrays are slower on several threads."""
+    with one_thread():
+        yield
+
+
+@pytest.fixture(scope="module", params=["linear", "softmax"])
+def small(request):
+    config = paper_scale(TASK, request.param, **SMALL)
+    return config, config.compute(CPU)
+
+
+def test_result_names_its_axes_and_ends_nearer_than_it_began(small):
+    _, result = small
+    assert result.step.values.tolist() == [0, 20, 40]
+    assert result.loss_sa.dims == ("repetition", "step")
+    assert result.context_loss_sa.sizes == {"repetition": 2, "context": 60}
+    ends = result.mean("repetition")
+    assert ends.loss_sa[-1] < ends.loss_sa[0]
+    assert float(ends.loss_gd[0]) == float(ends.loss_gd[-1]) < math.log(3)
+    assert ends.loss_sa[0] == pytest.approx(math.log(3), abs=0.1)
+    assert float(ends.context_loss_sa.mean()) == pytest.approx(float(ends.loss_sa[-1]), rel=1e-5)
+
+
+def test_repetitions_and_steps_leave_each_other_alone(small):
+    config, result = small
+    one = paper_scale(TASK, config.attention, **{**SMALL, "repetitions": 1}).compute(CPU)
+    numpy.testing.assert_allclose(one.loss_sa[0], result.loss_sa[0], rtol=1e-5)
+    assert not numpy.allclose(result.loss_gd[0, 0], result.loss_gd[1, 0])
+
+
+def test_blocks_apart_stay_empty():
+    config = paper_scale(TASK, "softmax", **SMALL, blocks="apart")
+    weights = train_weights(config, CPU, [40])
+    for name in ("W_Q", "W_K"):
+        assert not weights[name][..., 3:, :].any()
+        assert not weights[name][..., :, 3:].any()
+    assert not weights["W_V"][..., :3, :].any()
+    assert weights["W_V"][..., 3:, 3:].abs().min() > 0
+
+
+def test_tables_and_numbers_of_a_result(small):
+    config, result = small
+    table = classification_table(result)
+    assert list(table) == ["repetition", "step", "loss_sa", "loss_gd", "preds_diff", "model_diff", "model_cos"]
+    assert len(table) == 6
+    scatter = scatter_table(result, 50)
+    assert list(scatter) == ["context", "model", "loss", "probability", "entropy"]
+    assert len(scatter) == 100
+    torch.testing.assert_close(
+        torch.tensor(-numpy.log(scatter.probability.to_numpy())), torch.tensor(scatter.loss.to_numpy())
+    )
+    assert set(correlations(scatter)) == {"loss", "probability", "entropy"}
+    blocks = layer_blocks(result, 3)
+    assert {name: tuple(block.shape) for name, block in blocks.items()} == {
+        "A_xx": (2, 3, 3),
+        "A_xy": (2, 3, 3),
+        "V_yx": (2, 3, 3),
+        "V_yy": (2, 3, 3),
+    }
+    assert learned_width(result, 3).shape == (2,)
+    assert blocks["V_yy"].sum(-2).abs().max() < 1e-4
+    assert summary(result)["L_GD"] == pytest.approx(float(result.loss_gd.mean()))
+    excess = relative_excess(result)
+    gain = math.log(3) - float(result.loss_gd.isel(step=-1).mean())
+    numpy.testing.assert_allclose(excess, (result.loss_sa - result.loss_gd).isel(step=-1) / gain)
+    assert abs(relative_excess(result, "control_shuffled_loss").mean()) > 0.2
+    assert paired(result, result).value == 0
+    assert config.optimiser.schedule == "cosine"
+
+
+def test_a_constructed_layer_has_no_entries_off_structure():
+    d, C = 3, 4
+    W = torch.zeros(2, 7, 7)
+    W[:, :d, :d] = torch.eye(d)
+    V = torch.zeros(2, 7, 7)
+    V[:, d:, d:] = 5 * torch.eye(C) + torch.arange(C)
+    weights = {name: (("repetition", "row", "column"), w.numpy()) for name, w in (("W_Q", W), ("W_K", W), ("W_V", V))}
+    result = xarray.Dataset(weights)
+    assert off_structure(result, d) < 1e-6
+    assert learned_width(result, d).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"attention": "cubic"}, "attention must be one of"),
+        ({"blocks": "some"}, "blocks must be one of"),
+        ({"rate": 0.0}, "rate must be a finite number > 0"),
+        ({"init": math.nan}, "init must be a finite number > 0"),
+        ({"test": 0}, "test must be an integer >= 1"),
+        ({"warm_up": 10**6}, "warm_up must be an integer in"),
+    ],
+)
+def test_bad_experiments_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        ClassifierCloseness(**{"task": TASK, "attention": "linear", "rate": 0.1, "init": 0.1, **change})
+
+
+def test_fitted_steps_are_paired_and_use_other_contexts_to_fit():
+    config = FittedSteps(TASK, (LINEAR, SOFTMAX, KernelStep(heads="two")), tuning=400, test=500)
+    result = config.compute(CPU)
+    numpy.testing.assert_allclose(result.difference, result.loss[0] - result.loss, rtol=1e-9, atol=1e-12)
+    assert float(result.standard_error[0]) == 0 < float(result.standard_error[1]) < float(result.loss_error[1])
+    assert numpy.isnan(result.eta_second[:2]).all()
+    assert not numpy.isnan(result.eta_second[2])
+    tune, test = (next(contexts(TASK, 5, purpose, 0))[0].s for purpose in ("tune", "test"))
+    assert not torch.equal(tune, test)
+    worse = FittedSteps(TASK, (LINEAR, SOFTMAX), first_factor=2.0, tuning=400, test=500).compute(CPU)
+    assert worse.loss[0] > result.loss[0]
+    assert float(worse.loss[1]) == float(result.loss[1])
+
+
+def test_the_known_metric_sees_relevant_dimensions_only():
+    task = SphereClassification(20, 5, 3, relevant=2)
+    known, unknown = (FittedSteps(task, view=view, tuning=400, test=800).compute(CPU) for view in ("relevant", "all"))
+    assert known.loss[1] < unknown.loss[1]
+
+
+def test_blocks_of_contexts_do_not_change_a_result(monkeypatch):
+    whole = FittedSteps(TASK, tuning=300, test=300).compute(CPU)
+    monkeypatch.setattr("icl_lib.experiments.fitted_classifiers.BLOCK", 10**9)
+    assert whole.loss.equals(FittedSteps(TASK, tuning=300, test=300).compute(CPU).loss)
+
+
+def test_mixed_lengths_share_one_set_of_numbers():
+    result = MixedLengths(TASK, (SOFTMAX, LINEAR), (5, 40), (5, 40, 80), tuning=400, test=300).compute(CPU)
+    assert result.loss.sizes == {"n": 3, "step": 2}
+    assert (result.beta == result.beta[0]).all()
+    assert result.loss.sel(n=80, step=0) < result.loss.sel(n=5, step=0)
+
+
+def test_the_landscape_has_two_minima_and_the_wrong_one_is_higher():
+    land = Landscape(SphereClassification(50, 5, 5), points=8, tuning=400).compute(CPU)
+    right, wrong = land.loss.where(land.beta > 0), land.loss.where(land.beta < 0)
+    near_zero = land.loss.sel(beta=0, method="nearest")
+    assert right.min() < wrong.min()
+    assert wrong.min() < near_zero
+    best = land.isel(beta=int(numpy.nanargmin(right.values)))
+    assert best.eta > 0
+    assert land.isel(beta=int(numpy.nanargmin(wrong.values))).eta < 0
+    assert float(best.surface.min()) == pytest.approx(float(best.loss), abs=0.02)
+
+
+def test_adaptive_rates_are_the_rates_of_the_step():
+    config = AdaptiveRates(TASK, tuning=300, test=50)
+    result = config.compute(CPU)
+    scores, y = next(contexts(TASK, 50, "test", 0))
+    context = TASK.sample(50, stream(0, "test"))
+    beta, eta = float(result.beta), float(result.eta)
+    plain = kernel_classifier_step(*context[:3], beta, 1.0, adaptive=False, include_query=False)
+    rate = torch.from_numpy(result.rate.values)
+    loss = cross_entropy(plain * rate.unsqueeze(-1), y)
+    torch.testing.assert_close(loss, torch.from_numpy(result.loss.values), rtol=1e-4, atol=1e-5)
+    assert (rate < eta * scores.s.shape[-1]).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: FittedSteps(TASK, ()), "steps must hold at least one step"),
+        (lambda: FittedSteps(TASK, view="some"), "view must be one of"),
+        (lambda: FittedSteps(TASK, first_factor=0.0), "first_factor must be a finite number > 0"),
+        (lambda: MixedLengths(TASK, (LINEAR,), (), (5,)), "lengths must hold at least one entry"),
+        (lambda: MixedLengths(TASK, (LINEAR,), (5,), (0,)), "a length must be an integer >= 1"),
+        (lambda: Landscape(TASK, lowest=3.0, highest=1.0), "highest must be a finite number > 3"),
+        (lambda: AdaptiveRates(TASK, test=0), "test must be an integer >= 1"),
+        (lambda: ReferenceLadder(TASK, sampled=10, test=5), "sampled must be an integer in"),
+        (lambda: ReferenceLadder(TASK, linear_steps=(0,)), "a number of steps must be"),
+    ],
+)
+def test_bad_comparisons_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_the_ladder_runs_from_neighbours_to_the_posterior():
+    config = ReferenceLadder(TASK, (4,), (2,), tuning=30, test=60, sampled=40, sweeps=200)
+    result = config.compute(CPU)
+    loss = result.loss.to_series()
+    assert loss["posterior"] < loss["one linear step"]
+    assert loss["4 linear steps"] < loss["one linear step"]
+    assert float(result.gap.sel(classifier="one linear step")) == 0
+    assert result.half.size == 2
+
+
+def test_neighbours_vote():
+    x = torch.tensor([[[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]]])
+    y = torch.eye(3)[[0, 1, 1]].unsqueeze(0)
+    p = references.nearest_neighbours(x, y, torch.tensor([[1.0, 0.0]]), 2, 0.5)
+    torch.testing.assert_close(p, torch.tensor([[1.5, 1.5, 0.5]]) / 3.5)
+    with pytest.raises(ValueError, match="neighbours must be an integer in"):
+        references.nearest_neighbours(x, y, torch.tensor([[1.0, 0.0]]), 4, 0.5)
+
+
+def test_logistic_regression_copes_with_missing_classes():
+    y = torch.zeros(2, 4, 3)
+    y[0, :, 1] = 1
+    y[1, :2, 0], y[1, 2:, 2] = 1, 1
+    x = torch.nn.functional.normalize(torch.randn(2, 4, 2, generator=torch.Generator().manual_seed(0)), dim=-1)
+    p = references.logistic_regression(x, y, x[:, 0], 10.0)
+    torch.testing.assert_close(p.sum(-1), torch.ones(2, dtype=torch.float64))
+    assert p[0, 1] > 0.99
+    assert 0 < p[1, 1] < 1e-5
+
+
+def test_kernel_logistic_regression_minimises_its_objective():
+    """Against scikit-learn on features whose inner products are the kernel."""
+    context = SphereClassification(15, 2, 3).sample(1, stream(3, "test"), dtype=torch.float64)
+    x, y, x_query, _ = context
+    beta, ridge = 1.5, 0.02
+    p = references.kernel_logistic_regression(x, y, x_query, beta, ridge, iterations=800)
+    points = torch.cat([x[0], x_query])
+    gram = torch.exp(beta * (points @ points.mT - 1))
+    values, vectors = torch.linalg.eigh(gram)
+    phi = (vectors * values.clamp_min(0).sqrt()).numpy()
+    # scikit-learn minimises ½‖w‖² + C Σ losses; ours is ridge/2 ‖F‖² + (1/n) Σ losses.
+    model = LogisticRegression(C=1 / (ridge * 15), fit_intercept=False, max_iter=5000, tol=1e-10)
+    model.fit(phi[:15], y[0].argmax(-1).numpy())
+    expected = torch.zeros(1, 3, dtype=torch.float64)
+    expected[:, model.classes_] = torch.from_numpy(model.predict_proba(phi[15:]))
+    if len(model.classes_) == 3:
+        torch.testing.assert_close(p, expected, atol=1e-4, rtol=0)
+
+
+def test_the_posterior_of_a_half_circle_is_known():
+    """Two classes on the circle, no data but one point: the second vector must be the nearer one, nothing else."""
+    batch = 400
+    task = SphereClassification(1, 2, 2)
+    context, w = task.sample_with_classes(batch, stream(0, "test"), dtype=torch.float64)
+    p, halves = references.posterior(*context[:3], w, 200, stream(0, "test/chain"))
+    assert halves.shape == (2, batch, 2)
+    torch.testing.assert_close(p.sum(-1), torch.ones(batch, dtype=torch.float64))
+    # By symmetry the label of a query orthogonal to the point is open, and that of the point itself is certain.
+    same = references.posterior(context.x, context.y, context.x[:, 0], w, 50, stream(0, "test/chain"))[0]
+    assert ((same * context.y[:, 0]).sum(-1) > 0.99).all()
+    orthogonal = torch.stack([-context.x[:, 0, 1], context.x[:, 0, 0]], -1)
+    open_ = references.posterior(context.x, context.y, orthogonal, w, 400, stream(0, "test/chain"))[0]
+    assert float((open_ * context.y[:, 0]).sum(-1).mean()) == pytest.approx(0.5, abs=0.05)
+
+
+def test_chains_stay_where_every_label_agrees():
+    task = SphereClassification(40, 3, 4)
+    context, w = task.sample_with_classes(30, stream(0, "test"), dtype=torch.float64)
+    chain = references._Chain(context.x, context.y, w, stream(0, "test/chain"))
+    for _ in range(20):
+        chain.sweep()
+        labels = (context.x @ chain.w.mT).argmax(-1)
+        assert (labels == context.y.argmax(-1)).double().mean() > 0.9999
+    assert (chain.w - w).norm(dim=-1).median() > 0.02
+
+
+def test_classifier_metrics():
+    J = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    assert classifier_model_diff(J, -J).item() == pytest.approx(math.sqrt(8))
+    assert classifier_model_cos(J, 3 * J).item() == pytest.approx(1)
+    assert classifier_model_cos(J, 0 * J).item() == 0
+    assert entropy(torch.tensor([0.5, 0.5, 0.0])).item() == pytest.approx(math.log(2))
+    with pytest.raises(ValueError, match="J2 must have shape"):
+        classifier_model_diff(J, J[..., :1])
+
+
+def test_crossings_are_interpolated_in_log_length():
+    found = crossing([10, 100, 1000], [-0.1, -0.1, 0.1], [0.001] * 3)
+    assert found is not None
+    assert found.value == pytest.approx(math.sqrt(100 * 1000))
+    assert 0 < found.standard_error < 20
+    assert crossing([10, 100], [0.1, 0.2], [0.01, 0.01]) is None
+    assert crossing([10, 100], [-0.2, -0.1], [0.01, 0.01]) is None
+
+
+def test_z_scores():
+    assert z_score(0.0, 0.0) == 0
+    assert z_score(-0.3, 0.1) == pytest.approx(-3)
