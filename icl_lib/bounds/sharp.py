@@ -89,16 +89,17 @@ def best_constant(n: int, R: Tensor) -> Tensor:
     check_integer("n", n, 2)
     if n == 2:
         return 0.5 * R
-    radius, angle = torch.full_like(R, 0.5), torch.zeros_like(R)
-    best, width = torch.zeros_like(R), 1.0
-    for _ in range(7):
-        radii = (radius.unsqueeze(-1) + width * torch.linspace(-0.5, 0.5, 17).to(R)).clamp(0, 1)
-        angles = angle.unsqueeze(-1) + width * math.pi * torch.linspace(-0.5, 0.5, 129).to(R)
+    radius, angle, best = torch.full_like(R, 0.5), torch.zeros_like(R), torch.zeros_like(R)
+    width, grid = 1.0, (17, 129)
+    for _ in range(8):
+        radii = (radius.unsqueeze(-1) + width * torch.linspace(-0.5, 0.5, grid[0]).to(R)).clamp(0, 1)
+        angles = angle.unsqueeze(-1) + width * math.pi * torch.linspace(-0.5, 0.5, grid[1]).to(R)
         rho = R.square().unsqueeze(-1) * radii
         best, at = _two_free(n, rho.unsqueeze(-1), angles.unsqueeze(-2)).flatten(-2).max(-1)
-        radius = radii.gather(-1, (at // 129).unsqueeze(-1)).squeeze(-1)
-        angle = angles.gather(-1, (at % 129).unsqueeze(-1)).squeeze(-1)
-        width /= 8
+        radius = radii.gather(-1, (at // grid[1]).unsqueeze(-1)).squeeze(-1)
+        angle = angles.gather(-1, (at % grid[1]).unsqueeze(-1)).squeeze(-1)
+        # The first grid finds the right hill, the small ones climb it.
+        width, grid = width / 6, (5, 25)
     return R * best
 
 
