@@ -126,7 +126,7 @@ def fit_rate(features: Tensor, y: Tensor, iterations: int = 100) -> tuple[tuple[
     """The rates η (one a head) with the least mean cross-entropy of softmax(features @ η), and that loss.
 
     `features` (B, C, heads), one-hot `y` (B, C). The problem is convex: Newton's method with step halving, in
-    float64, until a step promises less than 1e-13. Raises `ArithmeticError` if `iterations` do not suffice.
+    float64, until a step gains less than 1e-13. Raises `ArithmeticError` if `iterations` do not suffice.
     """
     check_last_dimensions("features", features, B=None, C=None, heads=None)
     # Far from a width that fits, features are all tiny: their scale is taken out and put back.
@@ -149,7 +149,9 @@ def fit_rate(features: Tensor, y: Tensor, iterations: int = 100) -> tuple[tuple[
         size = 1.0
         while not (trial := loss(eta - size * move)) <= value and size > 1e-6:
             size /= 2
-        if float(gradient @ move) <= 1e-13 or size <= 1e-6:
+        # Two heads can be separable in one direction: the loss then falls towards a limit and not to a minimum, and
+        # the search ends where nothing is left to gain.
+        if not value - trial > 1e-13:
             return tuple((eta / scale).tolist()), value
         eta, value = eta - size * move, trial
     raise ArithmeticError(f"the rate has not settled after {iterations} iterations: loss {value:.3g} at {eta.tolist()}")
