@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ CHECKING = ("check.py", "nbval_plugin.py", "references.py", "tolerance.py")
 PLUGINS = ("nbval.plugin", "xdist.plugin", "tools.nbval_plugin")
 CELL_SECONDS = 6 * 3600
 OFF = "off"
+# The line by which the plugin tells the end of a notebook; the plugin itself is slow to import.
+ENDED = "ended: "
 
 
 def presented_cells(executed: NotebookNode, chapter: Chapter) -> list[NotebookNode]:
@@ -89,10 +91,7 @@ class Checker:
             reference = references.read(self.layout, one.page.name)
             references.check_structure(self.layout, one.page.name, reference, cells, notebook)
         if open_:
-            seconds = self._nbval([one.page.name for one in open_], None, timings)
-            for one in open_:
-                value = {"key": keys[one.page.name], "seconds": seconds[one.page.name]}
-                write_atomically(self._passed(one.page.name), json_bytes(value))
+            self._nbval([one.page.name for one in open_], None, timings, keys)
         timings.add("check", time.perf_counter() - start)
 
     def rerun(self, chapters: Sequence[Chapter], timings: Timings) -> None:
@@ -103,7 +102,7 @@ class Checker:
             name = chapter.page.name
             reference = references.read(self.layout, name)
             references.check_structure(self.layout, name, reference, prepared_cells(chapter), None)
-        self._nbval([chapter.page.name for chapter in chapters], OFF, timings)
+        self._nbval([chapter.page.name for chapter in chapters], OFF, timings, {})
         timings.add("recheck", time.perf_counter() - start)
 
     def _reference(self, page: str) -> Path:
@@ -119,8 +118,8 @@ class Checker:
     def _tags(self, one: Executed) -> list[list[str]]:
         return [references.checking_tags(cell) for cell in notebooks.code_cells(one.chapter.notebook)]
 
-    def _nbval(self, pages: Sequence[str], store: str | None, timings: Timings) -> dict[str, float]:
-        """Run nbval over the references of `pages`; gives seconds per page."""
+    def _nbval(self, pages: Sequence[str], store: str | None, timings: Timings, keys: Mapping[str, str]) -> None:
+        """Run nbval over the references of `pages`, and note under `keys` those that have passed."""
         folder = self.layout.build / "checking"
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "output").mkdir(parents=True)
@@ -129,15 +128,32 @@ class Checker:
         command = self._command(pages, folder)
         environment = kernels.environment(self.layout, folder / "output", store)
         environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-        ended = self.children.run(command, cwd=self.layout.root, environment=environment, log=folder / "log")
-        results = read_json(folder / "results.json")
-        self._judge(pages, ended.status, results if isinstance(results, dict) else {}, folder / "log")
-        self.progress.end("nbval", "check", ended.seconds)
-        seconds = {page: round(results[self._node(page)]["seconds"], 3) for page in pages}
+        names = {self._node(page): page for page in pages}
+
+        def on_line(line: str) -> None:
+            # Pytest's dots may stand before it.
+            _, found, account = line.partition(ENDED)
+            if found:
+                node, _, seconds = account.rpartition(" ")
+                self.progress.end(names[node], "check", float(seconds))
+
+        log = folder / "log"
+        ended = self.children.run(command, cwd=self.layout.root, environment=environment, log=log, on_line=on_line)
+        results = read_json(folder / "results.json") or {}
+        failures = {page: self._failure(page, results.get(self._node(page)), log) for page in pages}
         for page in pages:
-            timings.add("check", seconds[page], page=page)
+            if failures[page] is None:
+                seconds = round(results[self._node(page)]["seconds"], 3)
+                timings.add("check", seconds, page=page)
+                if page in keys:
+                    write_atomically(self._passed(page), json_bytes({"key": keys[page], "seconds": seconds}))
+        messages = [failure for failure in failures.values() if failure is not None]
+        if ended.status != 0 and (not messages or not results):
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+            messages = [f"nbval ended with status {ended.status}; the end of {log}:\n{tail}"]
+        if messages:
+            raise BookError("\n".join(messages))
         timings.add("nbval", ended.seconds, peak_bytes=ended.peak_bytes)
-        return seconds
 
     def _command(self, pages: Sequence[str], folder: Path) -> list[str]:
         settings = folder / "pytest.ini"
@@ -156,23 +172,18 @@ class Checker:
     def _node(self, page: str) -> str:
         return Path(os.path.relpath(self._reference(page), self.layout.root)).as_posix()
 
-    def _judge(self, pages: Sequence[str], status: int, results: dict[str, Any], log: Path) -> None:
-        messages = []
-        for page in pages:
-            result = results.get(self._node(page))
-            for failure in (result or {}).get("failures", [])[:1]:
-                messages.append(_describe(page, failure))
-            if result is not None and not result["failures"]:
-                count = len(notebooks.code_cells(references.read(self.layout, page)))
-                if result["cells"] != count:
-                    messages.append(f"chapter {page}: nbval ran {result['cells']} of {count} cells; see {log}")
-            elif result is None and status == 0:
-                messages.append(f"chapter {page}: nbval did not run its reference; see {log}")
-        if status != 0 and not messages:
-            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-            messages.append(f"nbval ended with status {status}; the end of {log}:\n{tail}")
-        if messages:
-            raise BookError("\n".join(messages))
+    def _failure(self, page: str, result: dict[str, Any] | None, log: Path) -> str | None:
+        """What is wrong with a page after nbval has run, None where nothing is."""
+        if result is None:
+            return f"chapter {page}: nbval did not run its reference; see {log}"
+        if result["failures"]:
+            return _describe(page, result["failures"][0])
+        count = len(notebooks.code_cells(references.read(self.layout, page)))
+        return (
+            None
+            if result["cells"] == count
+            else f"chapter {page}: nbval ran {result['cells']} of {count} cells; see {log}"
+        )
 
 
 def _describe(page: str, failure: dict[str, Any]) -> str:

@@ -12,11 +12,13 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
+import nbformat
 import pytest
 from nbformat import NotebookNode
 from nbval.plugin import IPyNbCell, NbCellError
 
 from tools import notebooks
+from tools.check import ENDED
 from tools.files import json_bytes, write_atomically
 from tools.references import texts
 from tools.tolerance import agree, first_difference, rtol_of
@@ -30,11 +32,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cell-results", type=Path, default=None, help="write what each cell gave to this JSON file")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Collect results where they arrive: in the one process that has no workers above it."""
     path = config.getoption("--cell-results")
     if path is not None and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Results(path), "cell-results")
+        terminal = config.pluginmanager.get_plugin("terminalreporter")
+        config.pluginmanager.register(Results(path, config.rootpath, terminal), "cell-results")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -151,11 +155,13 @@ def _account(expected: list[NotebookNode], got: list[NotebookNode], rtol: float)
 
 
 class Results:
-    """Gathers what each cell gave and writes it at the end."""
+    """Gathers what each cell gave, tells when a notebook has ended, and writes all at the end."""
 
-    def __init__(self, path: Path) -> None:
-        """`path` is the JSON file to write."""
+    def __init__(self, path: Path, root: Path, terminal: Any) -> None:
+        """`path` is the JSON file to write; names of tests are relative to `root`."""
         self.path = path
+        self.root = root
+        self.terminal = terminal
         self.files: dict[str, dict[str, Any]] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -168,6 +174,12 @@ class Results:
         if report.failed:
             accounts = [value for key, value in report.user_properties if key == RESULT]
             file["failures"] += accounts or [{"message": report.longreprtext[-2000:], "cell": None}]
+        if report.when == "teardown" and file["cells"] == file.setdefault("expected", self._count(name)):
+            self.terminal.write_line(f"{ENDED}{name} {file['seconds']:.1f}")
+
+    def _count(self, name: str) -> int:
+        """The number of code cells of a notebook."""
+        return len(notebooks.code_cells(nbformat.read(self.root / name, as_version=4)))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A file that cannot be collected has failed."""

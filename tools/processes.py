@@ -39,12 +39,12 @@ class Children:
         log: Path,
         on_line: Callable[[str], None] | None = None,
     ) -> Ended:
-        """Run a command to its end; stderr goes to `log`, and so does stdout unless `on_line` takes its lines.
+        """Run a command to its end; what it prints goes to `log`, and each line of stdout also to `on_line`.
 
         The child leads a session of its own, so that an interrupt reaches it through `stop` only.
         """
         start = time.perf_counter()
-        with log.open("wb") as errors:
+        with log.open("wb", buffering=0) as errors:
             with self._lock:
                 if self._stopped:
                     raise InterruptedError("stopped")
@@ -61,6 +61,7 @@ class Children:
                 self._running.add(child)
             if on_line is not None and child.stdout is not None:
                 for line in child.stdout:
+                    errors.write(line.encode())
                     on_line(line.rstrip("\n"))
                 child.stdout.close()
             return self._wait(child, start)
