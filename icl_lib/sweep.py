@@ -32,9 +32,7 @@ def run(config: Experiment) -> xarray.Dataset:
     return _run(config, store_folder())
 
 
-def sweep(
-    configs: Sequence[Experiment], jobs: int | None = None, scheduler: str | None = None
-) -> list[xarray.Dataset]:
+def sweep(configs: Sequence[Experiment], jobs: int | None = None, scheduler: str | None = None) -> list[xarray.Dataset]:
     """The results of many experiments, in their order; a finished point is never computed again.
 
     `jobs` processes work at once: the argument, else the environment variable `JOBS`, else 1 (in this process).
@@ -66,9 +64,7 @@ def _jobs_of_environment() -> int:
     return int(text)
 
 
-def _computed(
-    configs: Sequence[Experiment], folder: Path | None, count: int
-) -> Iterator[tuple[int, xarray.Dataset]]:
+def _computed(configs: Sequence[Experiment], folder: Path | None, count: int) -> Iterator[tuple[int, xarray.Dataset]]:
     """Each experiment's place in the list and its result, in the order in which they finish."""
     import joblib
 

@@ -64,9 +64,7 @@ def statistics(seen: Seen) -> Iterator[tuple[str, Tensor]]:
 @pytest.mark.parametrize(("n", "d", "scale"), CASES)
 def test_both_samplers_have_one_distribution(n: int, d: int, scale: float, query: str, kind: str) -> None:
     task = SoftmaxRegression(n, d, scale, query)
-    for (name, one), (_, other) in zip(
-        statistics(explicit(task, kind)), statistics(reduced(task, kind)), strict=True
-    ):
+    for (name, one), (_, other) in zip(statistics(explicit(task, kind)), statistics(reduced(task, kind)), strict=True):
         error = ((one.var() + other.var()) / TASKS).sqrt()
         assert abs(one.mean() - other.mean()) < 4.5 * error + 1e-12, f"mean of {name}"
         assert ks_2samp(one, other).pvalue > LEAST_P, f"distribution of {name}"
@@ -84,8 +82,10 @@ def test_words_of_a_document_are_exchangeable_and_the_logits_correlate_with_the_
     """The moments over words: means, and the covariance of z with log b, which the direction x̂ carries."""
     for query in ("held", "same"):
         covariance = []
-        for h, z, b, _ in (explicit(SoftmaxRegression(10, 3, 1.0, query), "M h"),
-                           reduced(SoftmaxRegression(10, 3, 1.0, query), "M h")):
+        for h, z, b, _ in (
+            explicit(SoftmaxRegression(10, 3, 1.0, query), "M h"),
+            reduced(SoftmaxRegression(10, 3, 1.0, query), "M h"),
+        ):
             log_b = b.log() - b.log().mean(-1, keepdim=True)
             per_task = ((z - z.mean(-1, keepdim=True)) * log_b).mean(-1)
             covariance.append((per_task.mean(), per_task.std() / TASKS**0.5))
@@ -105,9 +105,7 @@ sizes = st.tuples(st.integers(1, 12), st.integers(1, 6), st.integers(1, 3), st.i
 
 # 20 is beyond the scale at which exponentials are safe without a softmax, in float64.
 @given(sizes, st.sampled_from([0.3, 1.0, 20.0]), st.sampled_from(["held", "same"]), seeds)
-def test_the_gradient_is_that_of_the_loss(
-    size: tuple[int, int, int, int], scale: float, query: str, seed: int
-) -> None:
+def test_the_gradient_is_that_of_the_loss(size: tuple[int, int, int, int], scale: float, query: str, seed: int) -> None:
     n, d, R, B = size
     words, inputs = normal(seed, R, 3 if query == "held" else 2, B, n), normal(seed + 1, R, 2, B, d)
     tasks = reduced_sampling.assemble(SoftmaxRegression(n, d, scale, query), words, inputs)

@@ -45,9 +45,7 @@ def test_gradient_is_that_of_the_loss(document: Document) -> None:
 @given(documents(largest_n=8, largest_d=4))
 def test_hessian_is_that_of_the_loss(document: Document) -> None:
     A, x, b = (t.reshape(-1, *t.shape[t.dim() - k :]) for t, k in zip(document, (2, 1, 1), strict=True))
-    expected = [
-        torch.autograd.functional.hessian(lambda v, i=i: sr.loss(A[i], v, b[i]), x[i]) for i in range(len(x))
-    ]
+    expected = [torch.autograd.functional.hessian(lambda v, i=i: sr.loss(A[i], v, b[i]), x[i]) for i in range(len(x))]
     close(sr.hessian(A, x, b), torch.stack(expected))
 
 

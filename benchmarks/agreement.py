@@ -1,0 +1,47 @@
+"""Before anything is timed: all contestants compute the same gradient."""
+
+import numpy
+import torch
+
+from benchmarks import contestants
+from benchmarks.settings import Setting
+from icl_lib import reduced_sampling
+from icl_lib.randomness import stream
+from icl_lib.tasks import Documents
+
+TASKS = 8
+
+
+def check(setting: Setting, *, with_jax: bool = False) -> None:
+    """Raise `AssertionError` unless the gradients of some tasks agree to 1e-9, and JAX's, in float32, to 1e-3."""
+    tasks = setting.task.sample(TASKS, stream(0, "test"), dtype=torch.float64)
+    M = torch.randn(setting.d, setting.d, generator=stream(0, "init"), dtype=torch.float64) / setting.d
+    expected = contestants.explicit_gradient(M, tasks)
+    for loss in (contestants.loss_by_readout, contestants.loss_by_scores):
+        own = M.clone().requires_grad_()
+        _agree(torch.autograd.grad(loss(own, tasks), own)[0], expected, 1e-9)
+    if with_jax:
+        _check_jax(setting, M, tasks, expected)
+
+
+def _check_jax(setting: Setting, M: torch.Tensor, tasks: Documents, expected: torch.Tensor) -> None:
+    import jax
+    import jax.numpy as jnp
+
+    from benchmarks import jax_version
+
+    def slope(loss: object, *parts: torch.Tensor) -> torch.Tensor:
+        arrays = tuple(jnp.asarray(part.numpy(), dtype=jnp.float32) for part in parts)
+        found = jax.grad(loss)(jnp.asarray(M.numpy(), dtype=jnp.float32), arrays)
+        return torch.from_numpy(numpy.array(found, dtype=float))
+
+    _agree(slope(jax_version.explicit_loss, *tasks[:4]), expected, 1e-3)
+    if setting.query == "held":
+        drawn = reduced_sampling.draw(setting.task, TASKS, [stream(0, "train")], torch.device("cpu"), torch.float64)
+        ours = reduced_sampling.matrix_gradient(drawn, M.unsqueeze(0))[0] / TASKS
+        parts = (drawn.h, drawn.direction, drawn.along, drawn.across, drawn.target)
+        _agree(slope(jax_version.reduced_loss, *(part[0] for part in parts)), ours, 1e-3)
+
+
+def _agree(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> None:
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max()))

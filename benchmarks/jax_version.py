@@ -1,0 +1,90 @@
+"""The same training in JAX, with care: one compiled program, a scan over steps, a vmap over repetitions."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, random
+
+from benchmarks.contestants import RATE, Steps
+from benchmarks.settings import JAX_EXPLICIT, JAX_REDUCED, Setting
+
+Tasks = tuple[Array, ...]
+
+
+def contestants(setting: Setting) -> dict[str, Steps]:
+    """Explicit tasks, and the reduced ones of this library."""
+    found = {JAX_EXPLICIT: _steps(setting, partial(draw_explicit, setting), explicit_loss)}
+    # The same document's sampler has other fields; one form is enough to tell the frameworks apart.
+    if setting.query == "held":
+        found[JAX_REDUCED] = _steps(setting, partial(draw_reduced, setting), reduced_loss)
+    return found
+
+
+def draw_explicit(setting: Setting, key: Array) -> Tasks:
+    """A, b, A_query, b_query of a batch."""
+    keys = random.split(key, 3)
+    x = random.normal(keys[0], (setting.batch, setting.d)) * setting.d**-0.5
+    A = random.normal(keys[1], (setting.batch, setting.n, setting.d))
+    b = jax.nn.softmax(jnp.einsum("bnd,bd->bn", A, x))
+    if setting.query == "same":
+        return A, b, A, b
+    A_query = random.normal(keys[2], (setting.batch, setting.n, setting.d))
+    return A, b, A_query, jax.nn.softmax(jnp.einsum("bnd,bd->bn", A_query, x))
+
+
+def explicit_loss(M: Array, tasks: Tasks) -> Array:
+    """(n/2)‖softmax(A_q M h) − b‖², the mean over tasks."""
+    A, b, A_query, b_query = tasks
+    h = jnp.einsum("bnd,bn->bd", A, b - b.mean(-1, keepdims=True))
+    return _loss(jnp.einsum("bnd,bd->bn", A_query, h @ M.T), b_query)
+
+
+def draw_reduced(setting: Setting, key: Array) -> Tasks:
+    """h, x̂, g₁, g₂ and b of a batch with held-out queries: see `icl_lib.reduced_sampling`."""
+    keys = random.split(key, 2)
+    g, along, across = random.normal(keys[0], (3, setting.batch, setting.n))
+    x, xi = random.normal(keys[1], (2, setting.batch, setting.d))
+    length = jnp.linalg.norm(x, axis=-1, keepdims=True)
+    direction, size = x / length, length * setting.d**-0.5
+    r = jax.nn.softmax(g * size) - 1 / setting.n
+    perpendicular = xi - direction * (direction * xi).sum(-1, keepdims=True)
+    h = direction * (r * g).sum(-1, keepdims=True) + jnp.linalg.norm(r, axis=-1, keepdims=True) * perpendicular
+    return h, direction, along, across, jax.nn.softmax(along * size)
+
+
+def reduced_loss(M: Array, tasks: Tasks) -> Array:
+    """The same loss of reduced tasks."""
+    h, direction, along, across, target = tasks
+    w = h @ M.T
+    on_direction = (direction * w).sum(-1, keepdims=True)
+    square = ((w - on_direction * direction) ** 2).sum(-1, keepdims=True)
+    # The root's slope at 0, where training may start, must not be infinite.
+    return _loss(along * on_direction + across * jnp.sqrt(square + 1e-30), target)
+
+
+def _loss(logits: Array, target: Array) -> Array:
+    f = jax.nn.softmax(logits)
+    return target.shape[-1] / 2 * jnp.mean(jnp.sum((f - target) ** 2, -1))
+
+
+def _steps(setting: Setting, draw: Callable[[Array], Tasks], loss: Callable[[Array, Tasks], Array]) -> Steps:
+    def step(state: Any, _: None) -> tuple[Any, None]:
+        M, m, v, t, key = state
+        key, now = random.split(key)
+        slope = jax.grad(loss)(M, draw(now))
+        t, m, v = t + 1, 0.9 * m + 0.1 * slope, 0.999 * v + 0.001 * slope**2
+        M = M - RATE * (m / (1 - 0.9**t)) / (jnp.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        return (M, m, v, t, key), None
+
+    @partial(jax.jit, static_argnums=1)
+    def run(state: Any, steps: int) -> Any:
+        return jax.vmap(lambda one: jax.lax.scan(step, one, None, length=steps)[0])(state)
+
+    # Of JAX's generators "rbg" is the fastest here; the default, threefry, takes longer.
+    keys = random.split(random.key(0, impl="rbg"), setting.repetitions)
+    zeros = jnp.zeros((setting.repetitions, setting.d, setting.d))
+    start = (zeros, zeros, zeros, jnp.zeros(setting.repetitions), keys)
+    return lambda steps: jax.block_until_ready(run(start, steps)[0])

@@ -1,0 +1,90 @@
+"""The benchmark runs and is fair: all contestants compute one thing. No time is asserted."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks import __main__ as program
+from benchmarks import agreement, machine, timing
+from benchmarks.settings import FLOOR, LOOP, OURS, Setting, plan
+
+RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+
+
+@pytest.mark.parametrize("query", ["held", "same"])
+def test_the_contestants_compute_one_gradient(query: str) -> None:
+    agreement.check(Setting(n=7, d=3, query=query))
+
+
+def test_a_contestant_that_computes_something_else_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = agreement.contestants.explicit_gradient
+    monkeypatch.setattr(agreement.contestants, "explicit_gradient", lambda M, tasks: 1.001 * right(M, tasks))
+    with pytest.raises(AssertionError):
+        agreement.check(Setting(n=7, d=3))
+
+
+def test_the_small_run_races_everyone_and_records_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(program, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(machine, "use_one_core", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--small", "--device", "cpu"])
+    program.main()
+    told = capsys.readouterr().out
+    for name in (OURS, FLOOR, LOOP, "n × n attention", "explicit tasks by formula", "classification step"):
+        assert f"{name} " in told
+    assert not (tmp_path / "results").exists()
+
+
+def test_contestants_run_in_turn_and_times_are_those_of_one_step() -> None:
+    clock = iter(range(10**6))
+    order: list[str] = []
+
+    def entry(name: str) -> timing.Steps:
+        def run(steps: int) -> None:
+            order.append(name)
+            for _ in range(steps):
+                next(clock)
+
+        return run
+
+    def wait() -> None:
+        """Nothing to wait for."""
+
+    seconds = timing.race({"a": entry("a"), "b": entry("b")}, 3, wait)
+    assert order[-6:] == ["a", "b"] * 3
+    assert all(len(values) == 3 for values in seconds.values())
+
+
+@given(st.lists(st.floats(0.1, 10), min_size=1, max_size=30))
+def test_the_spread_holds_the_median(values: list[float]) -> None:
+    found = timing.spread(values)
+    assert min(values) <= found["low"] <= found["median"] <= found["high"] <= max(values)
+    assert timing.ratios({"a": values, "b": [2 * v for v in values]}, "b", "a")["median"] == pytest.approx(2)
+
+
+def test_the_machine_is_told_without_its_name() -> None:
+    import platform
+
+    told = machine.machine_class(torch.device("cpu"), 2)
+    assert told.startswith("2 cores, ")
+    assert told.endswith("no GPU")
+    assert platform.node() not in told
+
+
+def test_recorded_results_are_complete() -> None:
+    """Every race of the plan has its rows, and nothing in the file names a machine or a folder."""
+    for path in RESULTS.glob("*.json"):
+        record = json.loads(path.read_text())
+        raced = {(row["sweep"], row["n"], row["d"], row.get("batch"), row.get("repetitions")) for row in record["rows"]}
+        for race in plan():
+            s = race.setting
+            assert (race.sweep, s.n, s.d, s.batch, s.repetitions) in raced
+        assert all(row["seconds"]["median"] > 0 for row in record["rows"])
+        assert "/" not in record["machine"]
+        assert record["memory"]
