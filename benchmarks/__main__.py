@@ -14,7 +14,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_
 
 import torch
 
-from benchmarks import classification, contestants, machine, memory
+from benchmarks import classification, contestants, machine, memory, point
 from benchmarks.agreement import check
 from benchmarks.settings import JAX_EXPLICIT, JAX_REDUCED, OURS, Race, plan, small_plan
 from benchmarks.timing import race, ratios, spread
@@ -45,10 +45,10 @@ def main() -> None:
         "recorded": time.strftime("%Y-%m-%d"),
         "versions": machine.versions(),
         "rows": rows,
-        "memory": [] if arguments.small else memory.peaks(),
     }
     if arguments.small:
         return
+    record |= {"point": point.costs(), "memory": memory.peaks()}
     RESULTS.mkdir(exist_ok=True)
     name = "".join(c if c.isalnum() else "-" for c in description.lower()).replace("--", "-")
     path = RESULTS / f"{name}.json"

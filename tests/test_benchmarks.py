@@ -87,4 +87,5 @@ def test_recorded_results_are_complete() -> None:
             assert (race.sweep, s.n, s.d, s.batch, s.repetitions) in raced
         assert all(row["seconds"]["median"] > 0 for row in record["rows"])
         assert "/" not in record["machine"]
-        assert record["memory"]
+        assert {row["n"] for row in record["memory"]} >= {25, 10_000}
+        assert record["point"]["bytes of a result"] > 0

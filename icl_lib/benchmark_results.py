@@ -1,0 +1,112 @@
+"""The recorded benchmarks as tables and plots: read from a file, never measured by the book."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pandas
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from icl_lib.figures import PALETTE
+from icl_lib.places import checkout
+
+STYLES = {
+    "this library": {"color": PALETTE["blue"], "linestyle": "-"},
+    "floor": {"color": PALETTE["grey"], "linestyle": ":"},
+    "loop over repetitions": {"color": PALETTE["orange"], "linestyle": "--"},
+    "n × n attention": {"color": PALETTE["purple"], "linestyle": "-."},
+}
+SWEEPS = {"n": "words n", "d": "dimensions d", "batch": "tasks a step", "repetitions": "repetitions"}
+
+
+def load(name: str) -> dict[str, Any]:
+    """The record `benchmarks/results/<name>.json` of the checkout.
+
+    Raises `ValueError` for a name that is not recorded.
+    """
+    folder = checkout() / "benchmarks" / "results"
+    path = folder / f"{name}.json"
+    if not path.is_file():
+        recorded = ", ".join(sorted(p.stem for p in folder.glob("*.json"))) or "none"
+        raise ValueError(f"name must be a recorded result ({recorded}), got {name!r}")
+    record: dict[str, Any] = json.loads(Path(path).read_text())
+    return record
+
+
+def rows(record: dict[str, Any]) -> pandas.DataFrame:
+    """One row a contestant and race: sizes, `seconds` a step and `ratio`, each with `_low` and `_high`."""
+    frame = pandas.json_normalize(record["rows"], sep="_")
+    return frame.rename(columns={"seconds_median": "seconds", "ratio_median": "ratio"})
+
+
+def main_table(record: dict[str, Any], **setting: object) -> pandas.DataFrame:
+    """The contestants at the main size: milliseconds a step and the ratio to this library, with their spread."""
+    frame = rows(record)
+    frame = frame[frame.sweep == "main"]
+    for name, value in setting.items():
+        frame = frame[frame[name] == value]
+    milliseconds = [_spread(1e3 * r.seconds, 1e3 * r.seconds_low, 1e3 * r.seconds_high) for r in frame.itertuples()]
+    ratios = [_spread(r.ratio, r.ratio_low, r.ratio_high) for r in frame.itertuples()]
+    return pandas.DataFrame({"who": frame.contestant, "ms a step": milliseconds, "time / this library's": ratios})
+
+
+def _spread(middle: float, low: float, high: float) -> str:
+    return f"{middle:.3g} ({low:.3g}–{high:.3g})"
+
+
+def seconds(record: dict[str, Any], contestant: str, **setting: object) -> float:
+    """The median of one contestant's seconds a step at one setting.
+
+    Raises `ValueError` where no race, or more than one, has these sizes.
+    """
+    frame = rows(record)
+    for name, value in {"contestant": contestant, **setting}.items():
+        frame = frame[frame[name] == value]
+    if len(frame) != 1:
+        raise ValueError(f"setting must name one race of {contestant!r}, got {setting} with {len(frame)}")
+    return float(frame.seconds.iloc[0])
+
+
+def growth_figure(record: dict[str, Any]) -> Figure:
+    """Seconds a step against each size, the others as in the main race; shades span the spread over rounds."""
+    frame = rows(record)
+    figure, panels = plt.subplots(2, 2, figsize=(7.2, 5.4), sharey=True)
+    for axes, (sweep, label) in zip(panels.flat, SWEEPS.items(), strict=True):
+        points = frame[frame.sweep == sweep]
+        for contestant, style in STYLES.items():
+            line = points[points.contestant == contestant].sort_values(sweep)
+            axes.plot(line[sweep], line.seconds, marker="o", markersize=3, label=contestant, **style)
+            axes.fill_between(line[sweep], line.seconds_low, line.seconds_high, color=style["color"], alpha=0.2)
+        axes.set(xscale="log", yscale="log", xlabel=label)
+    for axes in panels[:, 0]:
+        axes.set_ylabel("seconds a step")
+    panels[0][0].legend(fontsize=8)
+    return figure
+
+
+def slope(record: dict[str, Any], sweep: str, above: float) -> float:
+    """The exponent of this library's time in a size, from its least value not below `above` to the largest."""
+    frame = rows(record)
+    points = frame[(frame.sweep == sweep) & (frame.contestant == "this library") & (frame[sweep] >= above)]
+    first, last = points.loc[points[sweep].idxmin()], points.loc[points[sweep].idxmax()]
+    return float(numpy.log(last.seconds / first.seconds) / numpy.log(last[sweep] / first[sweep]))
+
+
+def memory_table(record: dict[str, Any]) -> pandas.DataFrame:
+    """Megabytes that two training steps add to an idle process, for each contestant over n."""
+    frame = pandas.DataFrame(record["memory"]).pivot(index="n", columns="contestant", values="megabytes").reset_index()
+    told = {name: f"{name}, MB" for name in frame.columns if name != "n"}
+    return frame.rename(columns=told).round(0)
+
+
+def classification_table(record: dict[str, Any]) -> pandas.DataFrame:
+    """Milliseconds a step and the ratio to drawing the contexts, for each kind of attention."""
+    frame = rows(record)
+    frame = frame[frame.sweep == "classification"]
+    milliseconds = [_spread(1e3 * r.seconds, 1e3 * r.seconds_low, 1e3 * r.seconds_high) for r in frame.itertuples()]
+    ratios = [_spread(r.ratio, r.ratio_low, r.ratio_high) for r in frame.itertuples()]
+    return pandas.DataFrame(
+        {"attention": frame.kind, "what": frame.contestant, "ms a step": milliseconds, "time / its data's": ratios}
+    )
