@@ -58,7 +58,8 @@ class VariedDocuments:
 
         def words() -> Tensor:
             if self.words == "gaussian":
-                return normal(batch, self.n, self.d) * self.row_scale
+                drawn = normal(batch, self.n, self.d)
+                return drawn if self.row_scale == 1 else drawn * self.row_scale
             drawn = torch.rand(batch, self.n, self.d, generator=generator, device=device).to(dtype)
             return (drawn - 0.5) * (math.sqrt(12) * self.row_scale)
 

@@ -1,7 +1,7 @@
 """The layers that the readings of paper 1 train: what their parameters are, and what they write on a query document.
 
-Parameters are stacked over repetitions, (R, ...); `logits` and `directions` take them with axes that broadcast
-against those of the tasks. A direction is the derivative of a query word's logit in that word, (..., n or 1, d).
+Parameters are stacked over repetitions, (R, ...), and tasks are (R, B, ...), or (B, ...) where all R share them. A
+direction is the derivative of a query word's logit in that word, (..., n or 1, d).
 """
 
 import math
@@ -148,10 +148,10 @@ class SoftmaxLayer:
         return {"B": noise + identities, "gain": torch.zeros(len(generators), self.heads)}
 
     def _weights(self, parameters: Parameters, n: int) -> tuple[Tensor, Tensor]:
-        """Score matrices and gains as `softmax_layers` takes them."""
-        gain = parameters["gain"]
+        """Score matrices and gains as `softmax_layers` takes them, with an axis for the tasks."""
+        B, gain = parameters["B"].unsqueeze(-4), parameters["gain"].unsqueeze(-2)
         unit = self._signs(gain) * (n / (self.kernel_scale * self.heads))
-        return self.kernel_scale * parameters["B"], gain * unit
+        return self.kernel_scale * B, gain * unit
 
     def logits(self, parameters: Parameters, tasks: StartedTasks) -> Tensor:
         """Σ over heads of gain · attention."""

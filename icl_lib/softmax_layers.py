@@ -4,7 +4,8 @@ A layer reads a document (A, values) and writes one logit for each word of a que
 forms the logits are A_q w with one direction w (..., d) for all words; with softmax inside the attention each
 word has a direction of its own, ∂logit_i/∂a_i, shape (..., n_query, d).
 
-Shapes: A (..., n, d), A_query (..., n_query, d), values (..., n); leading dimensions broadcast.
+Shapes: A (..., n, d), A_query (..., n_query, d), values (..., n); leading dimensions broadcast. Where a matrix acts
+on the tasks of a batch they are (..., B, n, d) and the matrix (..., d, d): one for the B tasks.
 """
 
 from collections.abc import Sequence
@@ -30,8 +31,11 @@ def logits(A_query: Tensor, w: Tensor) -> Tensor:
 
 
 def apply(M: Tensor, h: Tensor) -> Tensor:
-    """M h for matrices M (..., d, d) and vectors h (..., d), shape (..., d)."""
-    return (M @ h.unsqueeze(-1)).squeeze(-1)
+    """M h of every task, (..., B, d), for one matrix M (..., d, d) and the vectors h (..., B, d) of B tasks.
+
+    One product for all tasks: a matrix repeated for each of them would cost several times the time.
+    """
+    return h @ M.mT
 
 
 def step_values(A: Tensor, b: Tensor, x0: Tensor | None = None) -> Tensor:
@@ -44,7 +48,7 @@ def step_values(A: Tensor, b: Tensor, x0: Tensor | None = None) -> Tensor:
 
 
 def stacked_direction(matrices: Sequence[Tensor], A: Tensor, b: Tensor) -> Tensor:
-    """The direction w_K (..., d) after K linear layers with residual and the softmax unit between them, from 0.
+    """The direction w_K (..., B, d) after K linear layers with residual and the softmax unit between them, from 0.
 
     w_{k+1} = w_k + M_k h_k with h_k = n Aᵀ J(f_k)(b − f_k), f_k = softmax(A w_k). With every M_k = (η/n) I these
     are K steps of gradient descent with rate η.
@@ -68,12 +72,12 @@ class TokenWeights(NamedTuple):
 
 
 def token_direction(tokens: Tensor, weights: TokenWeights, entry: int) -> Tensor:
-    """The vector w (..., e) with which a query token q has ⟨q, w⟩ in its `entry`, as linear attention writes it.
+    """The vectors w (..., B, e) with which a query token q has ⟨q, w⟩ in its `entry`, as linear attention writes it.
 
-    `tokens` (..., n, e) are the keys: w = W_Qᵀ W_K Tᵀ T W_Vᵀ p with p the row `entry` of P. O(n e + e²).
+    `tokens` (..., B, n, e) are the keys: w = W_Qᵀ W_K Tᵀ T W_Vᵀ p with p the row `entry` of P. O(n e + e²) a task.
     """
     check_last_dimensions("tokens", tokens, n=None, e=weights.W_Q.shape[-1])
-    scores = logits(tokens, apply(weights.W_V.mT, weights.P[..., entry, :]))
+    scores = logits(tokens, apply(weights.W_V.mT, weights.P[..., entry : entry + 1, :]))
     return apply(weights.W_Q.mT, apply(weights.W_K, readout(tokens, scores)))
 
 

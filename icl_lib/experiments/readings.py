@@ -63,13 +63,13 @@ class Reading:
     scale: float = 1.0
     row_scale: float = 1.0
     optimiser: str = "adam"
-    rate: float = 0.02
+    rate: float = 0.01
     schedule: str = "cosine"
     training_set: int = 0
     init: float = 0.1
     repetitions: int = 10
     steps: int = 300
-    batch: int = 64
+    batch: int = 100
     tuning: int = 1000
     test: int = 1000
     seed: int = 0
@@ -182,8 +182,7 @@ def _gradient(config: Reading, device: torch.device) -> Callable[[training.Param
     batches = _batches(config, device)
 
     def objective(parameters: training.Parameters, tasks: StartedTasks) -> Tensor:
-        stacked = {name: values.unsqueeze(1) for name, values in parameters.items()}
-        f = predictions(config, stacked, tasks)
+        f = predictions(config, parameters, tasks)
         return (0.5 * config.n) * (f - tasks.documents.b_query).square().sum(-1).mean(-1).sum()
 
     slope = torch.func.grad(objective)
@@ -224,10 +223,9 @@ def test_repetition(
     """
     tasks = _tasks(config, "test", repetition, config.test)
     A_query, b = tasks.documents.A_query, tasks.documents.b_query
-    snapshots = {name: values.unsqueeze(1) for name, values in parameters.items()}
-    f_sa = predictions(config, snapshots, tasks)
+    f_sa = predictions(config, parameters, tasks)
     of_layer = word_sensitivity.of_softmax if config.unit == "softmax" else word_sensitivity.of_logits
-    J_sa = of_layer(f_sa, config.model.directions(snapshots, tasks))
+    J_sa = of_layer(f_sa, config.model.directions(parameters, tasks))
     x0, h = _step(tasks)
     f_start, _ = _predict(A_query, x0)
     f_gd, J_gd = _predict(A_query, x0 + rate * h)
