@@ -1,0 +1,69 @@
+"""A checkout with one page and a library that may be spoilt, and nbval's verdict on it."""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from tools.catalogue import load
+from tools.check import Checker
+from tools.layout import Layout
+from tools.notebooks import read_chapter
+from tools.processes import Children
+from tools.progress import Progress
+from tools.timings import Timings
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROFILE = "smoke"
+
+
+@dataclass(frozen=True)
+class Change:
+    """`old` becomes `new` at its one place in a file of the library."""
+
+    file: str
+    old: str
+    new: str
+
+    def apply(self, root: Path) -> None:
+        """Change the library of the checkout at `root`."""
+        path = root / "icl_lib" / self.file
+        text = path.read_text()
+        if text.count(self.old) != 1:
+            raise ValueError(f"old must stand once in {self.file}, got {self.old!r} {text.count(self.old)} times")
+        path.write_text(text.replace(self.old, self.new))
+
+
+# What another processor or another order of summation may do.
+NOISE = [
+    Change("alignment.py", "vector_norm(p - q, dim=-1)", "vector_norm(p - q, dim=-1) * (1 + 1e-7)"),
+    Change("softmax_regression.py", "0.5 * (predict", "(0.5 + 5e-8) * (predict"),
+]
+
+
+def check(page: str, changes: Iterable[Change], root: Path) -> None:
+    """Let nbval run the reference of one page, with nothing reused, on a library with `changes`.
+
+    Raises `BookError` where the reference fails.
+    """
+    _write_checkout(page, root)
+    for change in changes:
+        change.apply(root)
+    layout = Layout(root, PROFILE)
+    chapter = read_chapter(load(layout).page(page))
+    Checker(layout, 1, Progress(), Children()).rerun([chapter], Timings(1))
+
+
+def _write_checkout(page: str, root: Path) -> None:
+    shutil.copytree(REPOSITORY / "icl_lib", root / "icl_lib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(REPOSITORY / "benchmarks" / "results", root / "benchmarks" / "results")
+    shutil.copy(REPOSITORY / "requirements.txt", root)
+    for name in (f"book/{page}.md", f"book/reference/{PROFILE}/{page}.ipynb"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / name, root / name)
+    (root / "_toc.yml").write_text(yaml.safe_dump({"format": "jb-book", "root": page}))
+    profile = yaml.safe_load((REPOSITORY / "book" / "profiles.yml").read_text())["profiles"][PROFILE]
+    own = {PROFILE: {"parameters": {page: profile["parameters"].get(page, {})}}}
+    (root / "book" / "profiles.yml").write_text(yaml.safe_dump({"profiles": own}))

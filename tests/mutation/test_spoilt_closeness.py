@@ -1,0 +1,60 @@
+"""A change of one per cent in a formula of the library makes the check of a chapter fail: closeness."""
+
+from pathlib import Path
+
+import pytest
+from checkouts import NOISE, Change, check
+
+from tools.errors import BookError
+
+PAGE = "closeness/closeness"
+
+CHANGES = {
+    "Preds Diff": Change(
+        "alignment.py",
+        "return torch.linalg.vector_norm(p - q, dim=-1)",
+        "return 1.01 * torch.linalg.vector_norm(p - q, dim=-1)",
+    ),
+    "overlap of sensitivities": Change("alignment.py", "+ both.sum(-1).square()", "+ 1.01 * both.sum(-1).square()"),
+    "Model Diff": Change(
+        "alignment.py", "- 2 * _sensitivity_product(f, w, f2, w2)", "- 1.98 * _sensitivity_product(f, w, f2, w2)"
+    ),
+    "length of x": Change("reduced_sampling.py", "size = length * (task.scale", "size = length * (1.01 * task.scale"),
+    "length of the residual": Change(
+        "reduced_sampling.py", ".square_().sub_(1 / task.n)", ".square_().sub_(1.01 / task.n)"
+    ),
+    "logits along x": Change(
+        "reduced_sampling.py", "logits = (tasks.along * along)", "logits = (1.01 * tasks.along * along)"
+    ),
+    "logits across x": Change(
+        "reduced_sampling.py", ".addcmul_(tasks.across, size)", ".addcmul_(tasks.across, 1.01 * size)"
+    ),
+    "target": Change("reduced_sampling.py", "-1 / tasks.total, out", "-1.01 / tasks.total, out"),
+    "softmax Jacobian": Change(
+        "reduced_sampling.py", "slope.sum(-1, keepdim=True), value=-1)", "slope.sum(-1, keepdim=True), value=-0.99)"
+    ),
+    "read-out of the same document": Change(
+        "reduced_sampling.py", "on_w.addcmul_(readout, on_residual)", "on_w.addcmul_(readout, 1.01 * on_residual)"
+    ),
+    "start": Change(
+        "experiments/softmax_regression.py",
+        "math.sqrt(config.init_variance / config.d)",
+        "math.sqrt(1.02 * config.init_variance / config.d)",
+    ),
+    "measured loss": Change("experiments/softmax_regression.py", "return 0.5 * (f - b)", "return 0.505 * (f - b)"),
+    "measured step": Change("experiments/softmax_regression.py", "x1 = (rate * h)", "x1 = (1.01 * rate * h)"),
+    "memory of Adam": Change("training.py", "beta2: float = 0.999\n", "beta2: float = 0.989\n"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_one_per_cent_fails(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BookError, match=f"chapter {PAGE}, code cell"):
+        check(PAGE, [CHANGES[name]], tmp_path)
+
+
+def test_noise_and_another_number_of_threads_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control: what fails above is the change, not the copy of the checkout."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(name, "2")
+    check(PAGE, NOISE, tmp_path)

@@ -1,0 +1,57 @@
+"""A change of one per cent in a formula of the library makes the check of a chapter fail: the first part."""
+
+from pathlib import Path
+
+import pytest
+from checkouts import NOISE, Change, check
+
+from tools.errors import BookError
+
+SOFTMAX, LAYER, LINEAR = (
+    f"foundations/{name}" for name in ("softmax-regression", "gradient-step-layer", "linear-regression")
+)
+
+CHANGES = {
+    "prediction": (
+        SOFTMAX,
+        Change("softmax_regression.py", '"...nd,...d->...n", A, x)', '"...nd,...d->...n", A, 1.01 * x)'),
+    ),
+    "loss": (SOFTMAX, Change("softmax_regression.py", "0.5 * (predict", "0.505 * (predict")),
+    "gradient": (
+        SOFTMAX,
+        Change("softmax_regression.py", "apply_softmax_jacobian(f, f - b)", "apply_softmax_jacobian(f, f - 1.01 * b)"),
+    ),
+    "Hessian": (SOFTMAX, Change("softmax_regression.py", "return JA.mT @ JA", "return 1.01 * JA.mT @ JA")),
+    "scale of the logits": (
+        SOFTMAX,
+        Change("tasks.py", "(self.scale / math.sqrt(self.d))", "(1.01 * self.scale / math.sqrt(self.d))"),
+    ),
+    "line search": (
+        SOFTMAX,
+        Change("descent_rate.py", "torch.softmax(rate * logits", "torch.softmax(1.01 * rate * logits"),
+    ),
+    "step": (
+        LAYER,
+        Change("softmax_regression.py", "return (rate / A.shape[-2])", "return (1.01 * rate / A.shape[-2])"),
+    ),
+    "centring in the construction": (LAYER, Change("constructions.py", "-rate / n**2", "-1.01 * rate / n**2")),
+    "linear attention": (LAYER, Change("attention.py", "return q @ (kept.mT @ v)", "return 1.01 * q @ (kept.mT @ v)")),
+    "inputs of linear tasks": (LINEAR, Change("tasks.py", "x = 2 * torch.rand(", "x = 2.02 * torch.rand(")),
+    "rate of Adam": (LINEAR, Change("training.py", "return self.rate * warm * 0.5", "return self.rate * warm * 0.505")),
+    "memory of Adam": (LINEAR, Change("training.py", "beta1: float = 0.9\n", "beta1: float = 0.909\n")),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_one_per_cent_fails(name: str, tmp_path: Path) -> None:
+    page, change = CHANGES[name]
+    with pytest.raises(BookError, match=f"chapter {page}, code cell"):
+        check(page, [change], tmp_path)
+
+
+@pytest.mark.parametrize("page", [SOFTMAX, LAYER, LINEAR])
+def test_noise_and_another_number_of_threads_pass(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control: what fails above is the change, not the copy of the checkout."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(name, "2")
+    check(page, NOISE, tmp_path)
