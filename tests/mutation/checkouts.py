@@ -58,7 +58,6 @@ def check(page: str, changes: Iterable[Change], root: Path) -> None:
 
 def _write_checkout(page: str, root: Path) -> None:
     shutil.copytree(REPOSITORY / "icl_lib", root / "icl_lib", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(REPOSITORY / "benchmarks" / "results", root / "benchmarks" / "results")
     shutil.copy(REPOSITORY / "requirements.txt", root)
     for name in (f"book/{page}.md", f"book/reference/{PROFILE}/{page}.ipynb"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
