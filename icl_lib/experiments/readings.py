@@ -69,7 +69,7 @@ class Reading:
     init: float = 0.1
     repetitions: int = 10
     steps: int = 300
-    batch: int = 100
+    batch: int = 64
     tuning: int = 1000
     test: int = 1000
     seed: int = 0
