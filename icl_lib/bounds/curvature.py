@@ -149,7 +149,7 @@ def _curvatures_of_residual(p: Setting) -> Tensor:
 
 def _any_residual(p: Setting) -> Tensor:
     """(B − A)x, which may be any vector, enlarged so that its part of the curvature outweighs J²."""
-    return 100 * p.by_A / p.R.square().unsqueeze(-1)
+    return 1e4 * p.by_A / p.R.square().unsqueeze(-1)
 
 
 def _local_curvature(p: Setting) -> Tensor:
@@ -169,8 +169,9 @@ def _centred(p: Setting) -> Tensor:
     return centre(p.A, dim=-2)
 
 
-def _hessian_norm(p: Setting) -> Tensor:
-    return torch.linalg.eigvalsh(hessian(_centred(p), p.x, p.b)).abs().amax(-1)
+def _hessian_ends(p: Setting) -> Tensor:
+    """Eigenvalues of ∇²L in ascending order, (..., d)."""
+    return torch.linalg.eigvalsh(hessian(_centred(p), p.x, p.b))
 
 
 def _gain(p: Setting, rate: Tensor) -> Tensor:
@@ -267,20 +268,29 @@ GRADIENTS = [
 
 HESSIANS = [
     _sharp(
-        "gradient-lipschitz",
-        "‖∇²L‖",
+        "hessian-above",
+        "λ(∇²L) from above",
         "0.30812 ‖PA‖²",
         "thm-curvature",
-        _hessian_norm,
+        lambda p: _hessian_ends(p)[..., -1],
         lambda p: gradient_lipschitz(p.A),
         magnitude=lambda p: spectral_norm(p.A).square(),
     ),
     _sharp(
-        "gradient-lipschitz-by-hand",
-        "‖∇²L‖",
+        "hessian-below",
+        "−λ(∇²L) from above",
+        "0.24041 ‖PA‖²",
+        "thm-curvature",
+        lambda p: -_hessian_ends(p)[..., 0],
+        lambda p: LOWER * centred_norm(p.A).square(),
+        magnitude=lambda p: spectral_norm(p.A).square(),
+    ),
+    _sharp(
+        "hessian-by-hand",
+        "λ(∇²L) from above",
         "(¼ + 2/3√3)‖PA‖²",
         "thm-curvature",
-        _hessian_norm,
+        lambda p: _hessian_ends(p)[..., -1],
         lambda p: (0.25 + 4 * C_3) * centred_norm(p.A).square(),
         fails_at=0.48,
         bound="by hand",

@@ -174,7 +174,7 @@ CAUCHY_SCHWARZ = Inequality(
 )
 
 INEQUALITIES: list[Inequality] = [
-    _normaliser("published", "e^(R²)", lambda n, R: -R.square(), 0.49),
+    _normaliser("published", "e^(R²)", lambda n, R: -R.square(), 0.45),
     _normaliser("sharp", "e^(R²/√n)/n", log_normaliser_floor, 0.98),
     _exponential("published", "√n e^(R²)", lambda n, R: 0.5 * math.log(n) + R.square(), 0.98),
     _exponential("sharp", "S(n, R²)", log_S, 0.98),
