@@ -96,9 +96,9 @@ def slope(record: dict[str, Any], sweep: str, above: float) -> float:
 
 def memory_table(record: dict[str, Any]) -> pandas.DataFrame:
     """Megabytes that two training steps add to an idle process, for each contestant over n."""
-    frame = pandas.DataFrame(record["memory"]).pivot(index="n", columns="contestant", values="megabytes").reset_index()
-    told = {name: f"{name}, MB" for name in frame.columns if name != "n"}
-    return frame.rename(columns=told).round(0)
+    frame = pandas.DataFrame(record["memory"]).pivot(index="n", columns="contestant", values="megabytes")
+    told = frame.map(lambda megabytes: "not run" if numpy.isnan(megabytes) else f"{megabytes:.0f}")
+    return told.rename(columns=lambda name: f"{name}, MB").reset_index()
 
 
 def classification_table(record: dict[str, Any]) -> pandas.DataFrame:

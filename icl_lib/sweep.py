@@ -58,7 +58,7 @@ def sweep(configs: Sequence[Experiment], jobs: int | None = None, scheduler: str
 
 
 def _jobs_of_environment() -> int:
-    text = os.environ.get("JOBS", "1")
+    text = os.environ.get("JOBS") or "1"
     if not text.isdecimal():
         raise ValueError(f"JOBS must be an integer >= 1, got {text!r}")
     return int(text)

@@ -64,7 +64,10 @@ def test_the_growth_figure_has_a_panel_for_each_size(record: dict[str, Any]) -> 
 
 
 def test_the_small_tables(record: dict[str, Any]) -> None:
-    assert benchmark_results.memory_table(record).columns.tolist() == ["n", "a, MB", "b, MB"]
+    record["memory"].append({"contestant": "a", "n": 500, "megabytes": 1234.5})
+    memory = benchmark_results.memory_table(record)
+    assert memory.columns.tolist() == ["n", "a, MB", "b, MB"]
+    assert memory["b, MB"].tolist() == ["0", "5", "not run"]
     assert benchmark_results.classification_table(record).attention.tolist() == ["linear"]
 
 

@@ -128,12 +128,18 @@ def test_the_number_of_jobs_comes_from_the_environment(log: str, monkeypatch: py
     assert str(os.getpid()) not in {name.split("-")[2] for name in computed(log)}
 
 
+def test_an_empty_jobs_is_as_none(log: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As make exports it where nobody has set it."""
+    monkeypatch.setenv("JOBS", "")
+    assert [int(result.square) for result in sweep(squares(log, 2))] == [0, 1]
+
+
 def test_bad_calls_are_errors(log: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="configs must hold at least one experiment, got none"):
         sweep([])
     with pytest.raises(ValueError, match="jobs must be an integer >= 1, got 0"):
         sweep(squares(log, 1), jobs=0)
-    for text in ("two", "-1", ""):
+    for text in ("two", "-1"):
         monkeypatch.setenv("JOBS", text)
         with pytest.raises(ValueError, match=f"JOBS must be an integer >= 1, got '{text}'"):
             sweep(squares(log, 1))

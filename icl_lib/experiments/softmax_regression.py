@@ -21,7 +21,7 @@ from icl_lib.validation import check_choice, check_integer, check_number
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 # Words drawn at a time: the eight or so arrays of a step then stay in a core's second-level cache, and memory is
 # bounded by blocks and not by n × batch × repetitions. A GPU takes all repetitions at once.
-CPU_BLOCK = 2**16
+CPU_BLOCK = 100_000
 GPU_BLOCK = 2**27
 
 

@@ -39,7 +39,9 @@ class Change:
 # What another processor or another order of summation may do.
 NOISE = [
     Change("alignment.py", "vector_norm(p - q, dim=-1)", "vector_norm(p - q, dim=-1) * (1 + 1e-7)"),
-    Change("softmax_regression.py", "0.5 * (predict", "(0.5 + 5e-8) * (predict"),
+    # In the data, so that it reaches every formula alike: an identity between two of them holds to 1e-14 anywhere.
+    Change("tasks.py", "(self.scale / math.sqrt(self.d))", "((1 + 1e-7) * self.scale / math.sqrt(self.d))"),
+    Change("tasks.py", "x = 2 * torch.rand(", "x = (2 + 2e-7) * torch.rand("),
 ]
 
 
