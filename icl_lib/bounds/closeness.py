@@ -11,6 +11,7 @@ from torch import Tensor
 from icl_lib.bounds.cumulants import C_3, C_4
 from icl_lib.bounds.curvature import UPPER
 from icl_lib.bounds.inequality import Inequality, Setting, Side, apply
+from icl_lib.bounds.published import log_M
 from icl_lib.bounds.sharp import tanh_law
 from icl_lib.bounds.shifts import prediction_remainder, prediction_shift
 from icl_lib.bounds.spread import centre, centred_norm, diameter, norm, osc, spectral_norm
@@ -202,24 +203,32 @@ def _subtracted(p: Setting) -> Tensor:
 
 
 def _attention(
-    heads: int, name: str, constant: str, label: str, logits_fail: float, tv_fail: float, bound: str
+    heads: int, name: str, constant: str, label: str, logits_fail: float, tv_fail: float, on_logits: str
 ) -> list[Inequality]:
     """The two inequalities of the theorem for `heads` heads: on logits, and on predictions in total variation."""
 
-    def one(what: str, text: str, left: Side, right: Side, fails_at: float) -> Inequality:
+    def one(what: str, text: str, left: Side, right: Side, fails_at: float, bound: str) -> Inequality:
         key = f"attention-{heads}-{'tv' if 'variation' in what else 'logits'}"
         return Inequality(
             key, f"{name}, {what}", bound, text, label, PAGE, left, right, fails_at, magnitude=_subtracted
         )
 
     return [
-        one("logits", constant, lambda p: _error(p, heads).abs().amax(-1), lambda p: _bound(p, heads), logits_fail),
+        one(
+            "logits",
+            constant,
+            lambda p: _error(p, heads).abs().amax(-1),
+            lambda p: _bound(p, heads),
+            logits_fail,
+            on_logits,
+        ),
         one(
             "total variation",
             f"tanh({constant}/2)",
             lambda p: _attention_tv(p, heads),
             lambda p: torch.tanh(_bound(p, heads) / 2),
             tv_fail,
+            "proved",
         ),
     ]
 
@@ -244,6 +253,19 @@ TRIANGLE = Inequality(
     left=lambda p: norm(_gap(p)),
     right=lambda p: 0.5 * (norm(p.x) * spectral_norm(p.B - p.A) + spectral_norm(p.A) * norm(p.y - p.x)),
     fails_at=0.98,
+)
+
+TRIANGLE_PUBLISHED = Inequality(
+    key="triangle-published",
+    statement="difference of the two shifts",
+    bound="published",
+    constant="M(‖ΔA‖ + ‖Δx‖)",
+    label="prop-triangle",
+    page=PAGE,
+    left=lambda p: norm(_gap(p)).log(),
+    right=lambda p: log_M(p.n, p.R) + (spectral_norm(p.B - p.A) + norm(p.y - p.x)).log(),
+    fails_at=0.0235,
+    log=True,
 )
 
 MISMATCH_ABOVE = Inequality(
@@ -311,6 +333,7 @@ DEPTH = Inequality(
 
 INEQUALITIES = [
     TRIANGLE,
+    TRIANGLE_PUBLISHED,
     MISMATCH_ABOVE,
     MISMATCH_BELOW,
     *_attention(1, "attention = descent step", "ηs D²V/12√3", "thm-one-head", 0.98, 0.68, "sharp"),
