@@ -342,8 +342,6 @@ HESSIANS = [
         lambda p: _curvatures_of_residual(p)[..., -1],
         lambda p: 0.25 + osc(_any_residual(p)) / (3 * math.sqrt(3)),
         magnitude=lambda p: 1 + _any_residual(p).abs().amax(-1),
-        bound="by hand",
-        fails_at=0.9,
     ),
     _sharp(
         "curvature-below-any-target",
@@ -353,8 +351,6 @@ HESSIANS = [
         lambda p: -_curvatures_of_residual(p)[..., 0],
         lambda p: osc(_any_residual(p)) / (3 * math.sqrt(3)),
         magnitude=lambda p: 1 + _any_residual(p).abs().amax(-1),
-        bound="by hand",
-        fails_at=0.9,
     ),
     _sharp(
         "curvature-local",
@@ -372,7 +368,7 @@ HESSIANS = [
         "thm-hessian-lipschitz",
         lambda p: third_derivative(_f(p), p.b, _direction(p)).abs(),
         lambda p: third_derivative_bound(p.b) * centred_norm(p.A) ** 3,
-        fails_at=0.34,
+        fails_at=0.35,
         bound="proved",
         magnitude=lambda p: spectral_norm(p.A) ** 3,
     ),
@@ -407,8 +403,6 @@ CONVEXITY = [
         lambda p: -_curvatures_in_range(p, _any_target(p))[..., 0],
         lambda p: (1 + osc(_any_target(p))) / (3 * math.sqrt(3)),
         magnitude=lambda p: 1 + _any_target(p).abs().amax(-1),
-        bound="by hand",
-        fails_at=0.9,
     ),
 ]
 
@@ -421,6 +415,7 @@ DESCENT = [
         lambda p: _gain(p, _global_rate(p)),
         lambda p: _decrease(p, _global_rate(p)),
         fails_at=0.9,
+        bound="proved",
         magnitude=_one,
     ),
     _sharp(
@@ -430,7 +425,7 @@ DESCENT = [
         "cor-descent",
         lambda p: _gain(_from_zero(p), _local_rate(p)),
         lambda p: _decrease(_from_zero(p), _local_rate(p)),
-        fails_at=0.65,
+        fails_at=0.66,
         bound="proved",
         magnitude=_one,
     ),
@@ -441,7 +436,7 @@ DESCENT = [
         "cor-descent",
         lambda p: _least_gradient(p, _global_rate(p), steps=3),
         lambda p: 2 * loss(_centred(p), p.x, p.b) / (3 * _global_rate(p)),
-        fails_at=0.43,
+        fails_at=0.45,
         bound="proved",
         magnitude=lambda p: centred_norm(p.A).square(),
     ),

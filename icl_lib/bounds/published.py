@@ -196,7 +196,7 @@ def _cauchy_schwarz(moved: str, by: Side) -> Inequality:
 
 
 INEQUALITIES: list[Inequality] = [
-    _normaliser("published", "e^(R²)", lambda n, R: -R.square(), 0.45),
+    _normaliser("published", "e^(R²)", lambda n, R: -R.square(), 0.49),
     _normaliser("sharp", "e^(R²/√n)/n", log_normaliser_floor, 0.98),
     _exponential("published", "√n e^(R²)", lambda n, R: 0.5 * math.log(n) + R.square(), 0.98),
     _exponential("sharp", "S(n, R²)", log_S, 0.98),
@@ -238,7 +238,7 @@ INEQUALITIES: list[Inequality] = [
         lambda n, R: R.log() + log_S(n, R),
         0.97,
     ),
-    *_inverse("published", "e^(2R²)", lambda n, R: -R.square(), 0.24),
+    *_inverse("published", "e^(2R²)", lambda n, R: -R.square(), 0.245),
     *_inverse("sharp", "e^(2R²/√n)/n²", log_normaliser_floor, 0.98),
     *_lipschitz(
         "change of f",
@@ -247,7 +247,7 @@ INEQUALITIES: list[Inequality] = [
         "prop-chain",
         log_shift,
         log_chain,
-        0.11,
+        0.115,
         name="lemmas",
     ),
     *_lipschitz("change of f", "published", "n^1.5 e^(5R²)", "prop-chain", log_shift, log_R_f, 0.033),
