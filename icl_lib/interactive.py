@@ -18,7 +18,7 @@ from icl_lib.validation import check_integer
 
 MIME = "application/vnd.plotly.v1+json"
 DASHES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
-GAP = 0.09
+GAP = 0.16
 Trace = dict[str, Any]
 
 
@@ -192,7 +192,7 @@ def arrow(start: Sequence[float], end: Sequence[float], name: str, color: str, p
         "y": [start[1], end[1]],
         "name": name,
         "line": {"color": color, "width": 3},
-        "marker": {"symbol": "arrow", "angleref": "previous", "size": [0, 16], "color": color},
+        "marker": {"symbol": "arrow", "angleref": "previous", "size": [0, 16], "color": color, "line": {"width": 0}},
         **axes_of(panel),
     }
 

@@ -4,6 +4,7 @@
   const DARK = {
     "#0072B2": "#56B4E9", "#D55E00": "#FF8C4A", "#009E73": "#2FD0A3", "#CC79A7": "#E6A3CB", "#666666": "#B5B5B5",
     "#000000": "#FFFFFF", "rgba(0,114,178,": "rgba(86,180,233,", "rgba(213,94,0,": "rgba(255,140,74,",
+    "rgba(102,102,102,": "rgba(181,181,181,",
   };
   const NARROW = 600;
   const loaded = new Map();
@@ -35,10 +36,11 @@
     const style = getComputedStyle(document.body);
     const grid = isDark() ? "rgba(255,255,255,0.18)" : "rgba(0,0,0,0.12)";
     Object.assign(layout, { paper_bgcolor: "rgba(0,0,0,0)", autosize: true });
-    layout.font = { ...layout.font, color: style.color, family: style.fontFamily, size: 13 };
+    layout.font = { ...layout.font, color: style.color, family: style.fontFamily, size: 12 };
     layout.margin = { ...layout.margin, t: 30 };
     const axes = Object.keys(layout).filter((key) => /^[xy]axis\d*$/.test(key));
     for (const axis of axes) {
+      layout[axis].title = { standoff: 6, ...layout[axis].title };
       layout[axis] = { gridcolor: grid, zerolinecolor: grid, linecolor: grid, automargin: true, ...layout[axis] };
     }
     const count = axes.filter((axis) => axis.startsWith("x")).length;
