@@ -29,6 +29,6 @@ def distance_from_identity(M: Tensor) -> Tensor:
 
 
 def spectrum(M: Tensor) -> Tensor:
-    """Singular values of M (..., d, d) over the size of c, descending, (..., d): all 1 for a multiple of the identity."""
+    """Singular values of M over the size of c, descending, (..., d): all 1 for a multiple of the identity."""
     _check_square(M)
     return torch.linalg.svdvals(M) / nearest_multiple(M).abs().unsqueeze(-1)
