@@ -62,7 +62,8 @@ recheck: $(STAMP) ## nbval on every reference with nothing reused
 lab: $(STAMP) ## JupyterLab on the text notebooks
 	@test -x $(LAB)/bin/jupyter-lab || { rm -rf $(LAB) && $(PYTHON) -m venv $(LAB) && \
 		$(LAB)/bin/pip install -qq -r requirements.txt -e ".[lab]"; } || { rm -rf $(LAB); exit 1; }
-	@$(LAB)/bin/jupyter-lab --notebook-dir book
+	@install -D -m 644 tools/lab_settings.json $(LAB)/share/jupyter/lab/settings/overrides.json
+	@JUPYTER_PREFER_ENV_PATH=1 $(LAB)/bin/jupyter-lab --LabApp.default_url=/lab/tree/book/index.md
 
 bench: $(STAMP) ## benchmarks
 	@$(BIN)/python -m benchmarks
