@@ -189,6 +189,11 @@ def test_bad_experiments_are_refused(change, message):
         ClassifierCloseness(**{"task": TASK, "attention": "linear", "rate": 0.1, "init": 0.1, **change})
 
 
+def test_an_experiment_without_a_task_is_refused():
+    with pytest.raises(TypeError, match="task must be a SphereClassification"):
+        paper_scale("sphere", "linear")  # type: ignore[arg-type]
+
+
 def test_fitted_steps_are_paired_and_use_other_contexts_to_fit():
     config = FittedSteps(TASK, (LINEAR, SOFTMAX, KernelStep(heads="two")), tuning=400, test=500)
     result = config.compute(CPU)

@@ -59,6 +59,8 @@ class ClassifierCloseness:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.task, SphereClassification):
+            raise TypeError(f"task must be a SphereClassification, got {self.task!r}")
         check_choice("attention", self.attention, KINDS)
         check_choice("blocks", self.blocks, BLOCKS)
         check_choice("start", self.start, STARTS)
