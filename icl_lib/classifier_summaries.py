@@ -12,7 +12,7 @@ import torch
 import xarray
 from torch import Tensor
 
-from icl_lib.claims import Measurement
+from icl_lib.claims import Measurement, over_repetitions
 from icl_lib.classifier_attention import Row
 from icl_lib.validation import check_integer
 
@@ -23,15 +23,17 @@ def classification_table(result: xarray.Dataset) -> pandas.DataFrame:
     return result[names].to_dataframe().reset_index()[["repetition", "step", *names]]
 
 
-def scatter_table(result: xarray.Dataset, contexts: int, models: Sequence[str] = ("sa", "gd")) -> pandas.DataFrame:
-    """Per-context loss, probability of the right class and entropy after training, first repetition.
+def scatter_table(
+    result: xarray.Dataset, contexts: int, models: Sequence[str] = ("sa", "gd"), repetition: int = 0
+) -> pandas.DataFrame:
+    """Per-context loss, probability of the right class and entropy after training, of one repetition.
 
     `models` are the head `"sa"`, the step `"gd"`, and the step on contexts with shuffled labels `"shuffled"`.
     """
     check_integer("contexts", contexts, 1, result.sizes["context"])
     frames = []
     for model in models:
-        chosen = result.isel(repetition=0, context=slice(contexts))
+        chosen = result.isel(repetition=repetition, context=slice(contexts))
         columns = {name: chosen[f"context_{name}_{model}"].values for name in ("loss", "probability", "entropy")}
         frames.append(pandas.DataFrame({"context": range(contexts), "model": model, **columns}))
     return pandas.concat(frames, ignore_index=True)
@@ -156,3 +158,12 @@ def correlations(frame: pandas.DataFrame, first: str = "sa", second: str = "gd")
         name: float(numpy.corrcoef(sa[name].to_numpy(), gd[name].to_numpy())[0, 1])
         for name in ("loss", "probability", "entropy")
     }
+
+
+def context_agreement(result: xarray.Dataset, first: str = "sa", second: str = "gd") -> dict[str, Measurement]:
+    """The `correlations` of two models over all test contexts, mean and standard error over repetitions."""
+    every = [
+        correlations(scatter_table(result, result.sizes["context"], (first, second), repetition), first, second)
+        for repetition in range(result.sizes["repetition"])
+    ]
+    return {name: over_repetitions([one[name] for one in every]) for name in every[0]}

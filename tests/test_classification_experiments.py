@@ -13,6 +13,7 @@ from icl_lib.alignment import classifier_model_cos, classifier_model_diff, entro
 from icl_lib.classifier_parts import excess_parts
 from icl_lib.classifier_summaries import (
     classification_table,
+    context_agreement,
     correlations,
     crossing,
     layer_blocks,
@@ -104,6 +105,10 @@ def test_tables_and_numbers_of_a_result(small):
     shuffled = scatter_table(result, 50, ("gd", "shuffled"))
     assert correlations(shuffled, "gd", "gd")["loss"] == pytest.approx(1)
     assert correlations(shuffled, "gd", "shuffled")["loss"] < 0.9
+    agreement = context_agreement(result)["entropy"]
+    each = [correlations(scatter_table(result, 60, repetition=r))["entropy"] for r in range(2)]
+    assert agreement.value == pytest.approx(numpy.mean(each))
+    assert agreement.standard_error == pytest.approx(abs(each[0] - each[1]) / 2)
     numpy.testing.assert_allclose(result.width[:, -1], learned_width(result, 3), rtol=1e-5)
     blocks = layer_blocks(result, 3)
     assert {name: tuple(block.shape) for name, block in blocks.items()} == {
