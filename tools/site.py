@@ -102,7 +102,7 @@ class Site:
                 stage["content"],
                 digest(config),
                 digest_file(Path(__file__)),
-                [digest_file(path) for path in sorted((TOOLS / "tools" / "sphinx_ext").glob("*.py"))],
+                [digest_file(path) for path in sorted((TOOLS / "tools" / "sphinx_ext").glob("*.[jp][sy]"))],
                 digests.installed_versions(self.layout.root / "requirements.txt"),
                 # Pages may show docstrings.
                 [digest_file(path) for path in sorted((self.layout.root / digests.LIBRARY).rglob("*.py"))],

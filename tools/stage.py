@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from nbformat import NotebookNode
 
-from tools import labels, links, notebooks, provenance
+from tools import interactive, labels, links, notebooks, provenance
 from tools.catalogue import Catalogue, Page
 from tools.check import presented_cells
 from tools.errors import BookError, listing
@@ -21,7 +21,7 @@ from tools.layout import Layout
 from tools.notebooks import Chapter
 from tools.timings import Timings
 
-STAGING = ("stage.py", "labels.py", "links.py", "notebooks.py", "catalogue.py", "check.py")
+STAGING = ("stage.py", "labels.py", "links.py", "notebooks.py", "catalogue.py", "check.py", "interactive.py")
 # Beside the pages: what is copied to the site as it is, and what the directives read.
 EXTRA = "_extra"
 SCORECARD = "_scorecard.json"
@@ -97,7 +97,10 @@ class Stager:
         for page in self.catalogue.notebooks:
             target = new / f"{page.name}.ipynb"
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(notebooks.to_bytes(merged(runs[page.name], names)))
+            shown = merged(runs[page.name], names)
+            for name, script in interactive.place(shown.cells, page.name).items():
+                write_if_changed(new / EXTRA / interactive.FOLDER / name, script)
+            target.write_bytes(notebooks.to_bytes(shown))
         (new / EXTRA).mkdir(exist_ok=True)
         for name, data in self._figure_data(executed).items():
             target = new / EXTRA / "data" / name

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urldefrag, urlparse
+from urllib.parse import quote, unquote, urldefrag, urlparse
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -60,15 +60,23 @@ def assert_quiet(witness: Witness, prefix: str) -> None:
 
 
 def test_page(browser: Browser, address: str, site: Path, page_name: str) -> None:
-    """One page, seen from a web server."""
-    page, witness = opened(browser, f"{address}/{page_name}")
+    """One page, seen from a web server, then in dark mode and at the width of a phone."""
+    page, witness = opened(browser, f"{address}/{page_name}", color_scheme="light")
     if not page.url.endswith(page_name):
         pytest.fail(f"{page_name} leads to {page.url}")
+    _interactive_figures_are_drawn(page)
     assert_quiet(witness, address)
     _mathematics_is_rendered(page)
     _images_are_loaded_and_told(page)
+    _figures_are_captioned(page)
     _links_resolve(page, address, site)
     _is_accessible(page)
+    _figures_are_legible_in_the_dark(page)
+    page.set_viewport_size({"width": 375, "height": 800})
+    page.wait_for_timeout(100)
+    width = page.evaluate("document.scrollingElement.scrollWidth")
+    assert width <= 375, f"{page_name} is {width} pixels wide on a phone"
+    assert_quiet(witness, address)
     page.context.close()
 
 
@@ -104,7 +112,8 @@ def _links_resolve(page: Page, address: str, site: Path) -> None:
 
 
 def _is_accessible(page: Page) -> None:
-    found = Axe().run(page).response["violations"]
+    # Without the style sheets as text, which axe would fetch under wrong addresses.
+    found = Axe().run(page, options={"preload": False}).response["violations"]
     serious = [
         f"{v['id']}: {v['help']} ({v['nodes'][0]['html'][:120]})"
         for v in found
@@ -113,40 +122,139 @@ def _is_accessible(page: Page) -> None:
     assert not serious, "\n".join(serious)
 
 
-def test_page_fits_a_phone(browser: Browser, address: str, page_name: str) -> None:
-    """No page scrolls sideways at the width of a phone."""
-    page, _ = opened(browser, f"{address}/{page_name}", viewport={"width": 375, "height": 800})
-    width = page.evaluate("document.scrollingElement.scrollWidth")
-    assert width <= 375, f"{page_name} is {width} pixels wide on a phone"
+def _figures_are_captioned(page: Page) -> None:
+    bare = page.evaluate(
+        "[...document.querySelectorAll('figure')].filter(f => !f.querySelector('figcaption .caption-number')"
+        " || f.querySelector('figcaption').textContent.trim().length < 20).map(f => f.id)"
+    )
+    assert bare == [], f"figures without a number or a caption: {bare}"
+
+
+def _interactive_figures_are_drawn(page: Page) -> None:
+    """Each interactive figure comes up when it is scrolled to."""
+    places = page.locator(".interactive")
+    for k in range(places.count()):
+        name = places.nth(k).get_attribute("data-id")
+        page.locator(f"figure#{name}").scroll_into_view_if_needed()
+        page.wait_for_selector(f".interactive[data-id='{name}'][data-ready] .main-svg")
+
+
+def _figures_are_legible_in_the_dark(page: Page) -> None:
+    """The page turns dark with the reader's system, and what is drawn on it keeps a contrast."""
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    ground = _luminance(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert ground < 0.1, f"the page is not dark: {ground}"
+    # A static figure is drawn in black on white of its own; the ground must not shine through and swallow the ink.
+    for image in page.evaluate(
+        "[...document.querySelectorAll('figure > img, figure > a > img')].map(i => getComputedStyle(i).backgroundColor)"
+    ):
+        assert _luminance(image) > 0.5, f"a static figure lies on {image}"
+    page.wait_for_timeout(50)
+    for text in page.evaluate(
+        "[...document.querySelectorAll('.interactive-drawing text')].map(t => getComputedStyle(t).fill)"
+    ):
+        contrast = (_luminance(text) + 0.05) / (ground + 0.05)
+        assert contrast >= 4.5, f"text of an interactive figure in {text} has contrast {contrast:.1f}"
+
+
+def _luminance(colour: str) -> float:
+    """Relative luminance of `rgb(r, g, b)`; a ground that is wholly transparent counts as black."""
+    numbers = [float(v) for v in re.findall(r"[\d.]+", colour)]
+    if len(numbers) == 4 and numbers[3] == 0:
+        return 0.0
+    parts = [v / 255 / 12.92 if v <= 10 else ((v / 255 + 0.055) / 1.055) ** 2.4 for v in numbers[:3]]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+@pytest.mark.parametrize("name", ["index.html", "closeness/closeness.html", "explore/attention-scale.html"])
+def test_reads_from_disk(browser: Browser, site: Path, name: str) -> None:
+    """Pages opened as files: nothing from outside, nothing failed."""
+    page, witness = opened(browser, (site / name).as_uri())
+    _interactive_figures_are_drawn(page)
+    assert_quiet(witness, site.as_uri())
+    _mathematics_is_rendered(page)
+    _images_are_loaded_and_told(page)
     page.context.close()
 
 
-def test_reads_from_disk(browser: Browser, site: Path) -> None:
-    """The index and one of its chapters, opened as files: nothing from outside, nothing failed."""
-    for name in ("index.html", "closeness/closeness.html"):
-        page, witness = opened(browser, (site / name).as_uri())
-        assert_quiet(witness, site.as_uri())
-        _mathematics_is_rendered(page)
-        _images_are_loaded_and_told(page)
-        page.context.close()
-
-
-def test_search_finds_a_lemma(browser: Browser, address: str) -> None:
-    """The search page lists a chapter for a word of it."""
-    page, witness = opened(browser, f"{address}/search.html?q=centred+attention")
-    page.wait_for_selector("#search-results a")
-    assert page.locator("#search-results a").count() > 0
+@pytest.mark.parametrize(
+    ("words", "chapter"),
+    [
+        ("norm of the exponential", "bounds/published-chain.html"),
+        ("tanh law", "bounds/sharp-bounds.html"),
+        ("one layer, one step", "foundations/gradient-step-layer.html"),
+    ],
+)
+def test_search_finds_a_statement_by_its_name(browser: Browser, address: str, words: str, chapter: str) -> None:
+    """The search page lists the chapter of a lemma or theorem among its first results."""
+    page, witness = opened(browser, f"{address}/search.html?q={quote(words)}")
+    page.wait_for_selector("#search-results li a")
+    page.wait_for_function("document.querySelector('#search-results .search-summary, #search-results p')?.textContent")
+    found = page.evaluate("[...document.querySelectorAll('#search-results li > a')].slice(0, 5).map(a => a.href)")
+    assert any(urlparse(link).path == f"/{chapter}" for link in found), f"{words!r} finds {found}"
     assert_quiet(witness, address)
     page.context.close()
 
 
-def test_dark_mode(browser: Browser, address: str) -> None:
-    """A reader whose system is dark gets a dark page, whose figures keep a light ground to be read on."""
-    page, witness = opened(browser, f"{address}/closeness/closeness.html", color_scheme="dark")
-    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
-    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert sum(int(v) for v in re.findall(r"\d+", ground)[:3]) < 150, f"the page is not dark: {ground}"
+def test_first_paint_waits_for_no_plotly(browser: Browser, address: str) -> None:
+    """The index asks for nothing that draws figures; a page with figures to move asks once it is scrolled to them."""
+    page, witness = opened(browser, f"{address}/index.html")
+    assert not [url for url in witness.requests if "/interactive/" in url]
+    page.context.close()
+    page, witness = opened(browser, f"{address}/explore/bounds.html", viewport={"width": 1000, "height": 300})
+    assert not [url for url in witness.requests if "plotly" in url], "plotly is loaded before it is looked at"
+    _interactive_figures_are_drawn(page)
+    assert [url for url in witness.requests if url.endswith("/plotly.min.js")]
+    page.context.close()
+
+
+def _curve(page: Page) -> str:
+    """The paths of all curves."""
+    return page.evaluate(
+        "[...document.querySelectorAll('.interactive-drawing .scatterlayer path')].map(p => p.getAttribute('d')).join()"
+    )
+
+
+@pytest.mark.parametrize("width", [375, 1200])
+def test_a_slider_moves_the_plot(browser: Browser, address: str, width: int) -> None:
+    """By keyboard: curves, shown value and note change, and come back; the list of queries works too."""
+    page, witness = opened(browser, f"{address}/explore/closeness.html", viewport={"width": width, "height": 800})
+    _interactive_figures_are_drawn(page)
+    slider, shown = page.get_by_label("dimensions d"), page.locator(".interactive-control output").nth(1)
+    note = page.locator(".interactive-note")
+    before, text = _curve(page), note.text_content()
+    slider.focus()
+    page.keyboard.press("Home")
+    assert slider.get_attribute("aria-valuetext") == shown.text_content() == "2"
+    page.wait_for_function("text => document.querySelector('.interactive-note').textContent !== text", arg=text)
+    assert "d = 2," in (note.text_content() or "")
+    assert _curve(page) != before
+    page.keyboard.press("End")
+    page.wait_for_function("text => document.querySelector('.interactive-note').textContent === text", arg=text)
+    assert _curve(page) == before
+    page.get_by_label("query").select_option("same")
+    page.wait_for_function("document.querySelector('.interactive-note').textContent.includes('same query')")
+    assert _curve(page) != before
     assert_quiet(witness, address)
+    page.context.close()
+
+
+def test_on_paper_and_without_scripts_the_static_figure_stands(browser: Browser, address: str) -> None:
+    """What cannot be moved is not shown where it cannot be moved."""
+    url = f"{address}/explore/bounds.html"
+    page, _ = opened(browser, url)
+    _interactive_figures_are_drawn(page)
+    static, moving = page.locator("figure#fig-bound-explorer > img"), page.locator(".interactive-drawing")
+    assert moving.is_visible()
+    assert not static.is_visible()
+    page.emulate_media(media="print")
+    assert static.is_visible()
+    assert not moving.is_visible()
+    page.context.close()
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(url)
+    assert page.locator("figure#fig-bound-explorer > img").is_visible()
     page.context.close()
 
 

@@ -1,14 +1,25 @@
-"""Sphinx extension of the book: offline maths and fonts, links to figure data, the scorecard, provenance."""
+"""Sphinx extension of the book: offline maths and fonts, figures and their data, the scorecard, provenance."""
 
 from typing import Any
 
 from sphinx.application import Sphinx
 
-from tools.sphinx_ext import accessible, data, fonts, mathjax, one_page, provenance, scorecard
+from tools.sphinx_ext import (
+    accessible,
+    argument,
+    data,
+    fonts,
+    interactive,
+    mathjax,
+    one_page,
+    parameters,
+    provenance,
+    scorecard,
+)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register all parts."""
-    for part in (accessible, data, fonts, mathjax, one_page, provenance, scorecard):
+    for part in (accessible, argument, data, fonts, interactive, mathjax, one_page, parameters, provenance, scorecard):
         part.setup(app)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
