@@ -79,18 +79,14 @@ def gradient(kind: str, tokens: Tensor, y_query: Tensor, row: Row) -> Row:
     x_query = tokens[..., :d, -1]
     flat = tokens.reshape(R * B, e, T)
     u = (x_query @ row.A).view(R * B, 1, e)
-    if kind == "linear":
-        # Scores are linear in the tokens, so their second moment is all of the context that matters.
-        moment = flat @ flat.mT
-        r = (u @ moment).view(R, B, e)
-        back = _logit_gradient(r, y_query, row.V)
-        score_side = (back @ row.V).view(R * B, 1, e) @ moment
-    else:
-        w = torch.softmax(u @ flat, dim=-1)
-        r = (w @ flat.mT).view(R, B, e)
-        back = _logit_gradient(r, y_query, row.V)
-        slope = w * ((back @ row.V).view(R * B, 1, e) @ flat)
-        score_side = (slope - w * slope.sum(-1, keepdim=True)) @ flat.mT
+    w = _weights(kind, u @ flat)
+    r = (w @ flat.mT).view(R, B, e)
+    back = _logit_gradient(r, y_query, row.V)
+    slope = (back @ row.V).view(R * B, 1, e) @ flat
+    if kind == "softmax":
+        slope *= w
+        slope.addcmul_(w, slope.sum(-1, keepdim=True), value=-1)
+    score_side = slope @ flat.mT
     return Row(x_query.mT @ score_side.view(R, B, e), back.mT @ r)
 
 

@@ -35,6 +35,14 @@ def loss_ratio(result: xarray.Dataset, step: int = -1) -> xarray.DataArray:
     return (result.loss_sa / result.loss_gd).isel(step=step)
 
 
+def left_over(result: xarray.Dataset, name: str, end_name: str | None = None) -> xarray.DataArray:
+    """A difference at the end of training over what it was at the start, (repetition,).
+
+    `end_name` puts another measure in the place of the end.
+    """
+    return result[end_name or name].isel(step=-1) / result[name].isel(step=0)
+
+
 def summary(result: xarray.Dataset) -> dict[str, float]:
     """What the end of training comes to; ratios are of means over all repetitions."""
     first, end = result.isel(step=0).mean(), result.isel(step=-1).mean()

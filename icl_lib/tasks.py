@@ -235,10 +235,11 @@ class _SphereDraw:
             scores = scores + offset
         # 1 where the score is the largest, else 0, without a detour through booleans.
         best = (scores - scores.amax(1, keepdim=True)).sign_().add_(1)
-        # Two classes tie about once in 10⁷ points in float32; then, and only then, argmax decides.
-        if float(best.sum(dtype=torch.float64)) != best.shape[0] * best.shape[2]:
-            return _one_hot(scores.argmax(1), self.task.classes, self.dtype)
-        return best
+        # Two classes tie about once in 10⁷ points in float32, and the first takes the point. On the CPU a look at the
+        # sum tells whether any do; on a GPU the training loop would wait for it.
+        if best.device.type == "cpu" and float(best.sum(dtype=torch.float64)) == best.shape[0] * best.shape[2]:
+            return best
+        return best.mul_(best.cumsum(1) == 1)
 
     def _round_centres(self, centre: Tensor, normal: Tensor) -> Tensor:
         """Von Mises–Fisher points round unit columns `centre` (B, d, n): the angle's distribution from a table."""

@@ -10,7 +10,7 @@ from scipy.special import ive
 
 from icl_lib.device import one_thread
 from icl_lib.randomness import stream
-from icl_lib.tasks import SphereClassification
+from icl_lib.tasks import SphereClassification, _SphereDraw
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -130,6 +130,19 @@ def test_offsets_make_classes_unequal_and_gaussian_inputs_leave_the_sphere():
     x = draw(SphereClassification(100, 5, 5, inputs="gaussian"))[0].x
     assert float(x.square().sum(-1).mean()) == pytest.approx(1, abs=0.02)
     assert x.norm(dim=-1).std() > 0.2
+
+
+def test_where_classes_tie_the_first_takes_the_point():
+    task = SphereClassification(6, 3, 4)
+    own = _SphereDraw(task, stream(0, "test"), None, torch.float32)
+    w, offset = own.classes(5)
+    w[:, 2] = w[:, 1]
+    x, y = own.points(w, offset, 60)
+    first = (w @ x).argmax(1)
+    assert not y[:, 2].any()
+    assert y[:, 1].any()
+    assert torch.equal(y.sum(1), torch.ones(5, 60))
+    assert torch.equal(y.argmax(1), torch.where(first == 2, 1, first))
 
 
 def test_streams_repeat():

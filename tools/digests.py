@@ -12,6 +12,8 @@ from tools.errors import BookError
 from tools.files import digest_file
 
 LIBRARY = "icl_lib"
+# Folders of files outside the library, by the module that reads them.
+READ = {"icl_lib.benchmark_results": "benchmarks/results"}
 
 
 class ModuleGraph:
@@ -39,7 +41,10 @@ class ModuleGraph:
         return {path.relative_to(self.root).as_posix(): digest_file(path) for path in sorted(data)}
 
     def reached(self, sources: Iterable[str]) -> dict[str, str]:
-        """Digest of every library file that the sources import, directly or not, by its path below `root`."""
+        """Digest of every library file that the sources import, directly or not, by its path below `root`.
+
+        With the files of `READ` that one of these modules reads.
+        """
         pending: set[str] = set()
         for source in sources:
             tree = _parse_cell(source)
@@ -53,7 +58,15 @@ class ModuleGraph:
         if not reached:
             return {}
         files = {self.modules[name].relative_to(self.root).as_posix(): self.modules[name] for name in reached}
+        files |= {name: path for module in reached for name, path in self._read_by(module).items()}
         return {**{name: digest_file(path) for name, path in sorted(files.items())}, **self._data}
+
+    def _read_by(self, module: str) -> dict[str, Path]:
+        """Files outside the library that a module reads, by their path below `root`."""
+        if module not in READ:
+            return {}
+        found = sorted(path for path in (self.root / READ[module]).rglob("*") if path.is_file())
+        return {path.relative_to(self.root).as_posix(): path for path in found}
 
     def _imported_by(self, name: str) -> set[str]:
         if name not in self._imports:

@@ -6,7 +6,8 @@ the values of the step at w_k, a residual and the softmax unit between layers. W
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import xarray
@@ -29,12 +30,66 @@ ADDED_RATE = 0.03
 
 
 @dataclass(frozen=True)
-class Depth:
-    """Train K = `layers` layers, each with a matrix of its own, and measure them against K steps.
+class StepRates:
+    """Tune η/n for 1, …, `layers` gradient-descent steps: the best one for all steps, and the best for each.
 
-    With `start="grown"` the first K − 1 layers start from those of the experiment with one layer less, and only
-    the last from small random numbers (entries of variance `init_variance` / d), with Adam's rate at `later_rate`;
-    with `start="random"` all start small and random, at `rate`. The rate falls to 0 along a cosine.
+    The loss has more than one valley in the rates. A quasi-Newton search in log rates starts from the rates for one
+    step less and a small one added, and from the best common rate; the better is kept.
+    """
+
+    layers: int
+    n: int = 25
+    d: int = 20
+    query: str = "held"
+    repetitions: int = 10
+    tuning: int = 1000
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_integer("layers", self.layers, 1)
+        self.task.__post_init__()
+        check_integer("repetitions", self.repetitions, 1)
+        check_integer("tuning", self.tuning, 1)
+        check_integer("seed", self.seed, 0)
+        check_choice("device", self.device, DEVICES)
+
+    @property
+    def task(self) -> VariedDocuments:
+        """The distribution of tasks."""
+        return VariedDocuments(self.n, self.d, self.query)
+
+    def compute(self, device: torch.device) -> xarray.Dataset:
+        """`common` (repetition, layers) and `own` (repetition, layers, layer), where steps there are none are 0."""
+        tuned = [self._tune(repetition) for repetition in range(self.repetitions)]
+        own = [[[*rates, *[0.0] * (self.layers - len(rates))] for rates in found] for _, found in tuned]
+        return xarray.Dataset(
+            {
+                "common": (("repetition", "layers"), [c for c, _ in tuned]),
+                "own": (("repetition", "layers", "layer"), own),
+            },
+            {"repetition": range(self.repetitions), "layers": range(1, self.layers + 1)},
+        )
+
+    def _tune(self, repetition: int) -> tuple[list[float], list[list[float]]]:
+        """Common rates and own rates for 1, …, `layers` steps."""
+        generator = stream(self.seed, "tune/depth", repetition)
+        tasks = self.task.sample(self.tuning, generator, dtype=torch.float64)
+        common = [tune_common_rate(tasks, k) for k in range(1, self.layers + 1)]
+        own = [common[:1]]
+        for k in range(2, self.layers + 1):
+            starts = [*own[-1], ADDED_RATE], [common[k - 1]] * k
+            own.append(min(_descend(tasks, start) for start in starts)[1])
+        return common, own
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Train 1, …, `layers` layers, each with a matrix of its own, and measure K of them against K steps.
+
+    With `start="grown"` K layers start from the K − 1 trained before and a last one with small random entries
+    (variance `init_variance` / d), at Adam's rate `later_rate`; with `start="random"` every K starts anew, all small
+    and random, at `rate`. `steps` updates for each K; the rate falls to 0 along a cosine.
     """
 
     layers: int
@@ -55,70 +110,72 @@ class Depth:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        check_integer("layers", self.layers, 1)
-        self.task.__post_init__()
-        self.optimiser.__post_init__()
-        check_number("later_rate", self.later_rate, above=0)
+        self.rates.__post_init__()
+        for layers in (1, 2):
+            self.optimiser(layers).__post_init__()
         check_choice("start", self.start, STARTS)
         check_number("init_variance", self.init_variance, minimum=0)
-        for name in ("repetitions", "batch", "tuning", "test", "record_every"):
+        for name in ("batch", "test", "record_every"):
             check_integer(name, getattr(self, name), 1)
-        check_integer("seed", self.seed, 0)
-        check_choice("device", self.device, DEVICES)
 
     @property
-    def task(self) -> VariedDocuments:
-        """The distribution of tasks."""
-        return VariedDocuments(self.n, self.d, self.query)
+    def rates(self) -> StepRates:
+        """The tuning of gradient descent that belongs to this experiment."""
+        return StepRates(self.layers, self.n, self.d, self.query, self.repetitions, self.tuning, self.seed, self.device)
 
-    @property
-    def optimiser(self) -> training.Adam:
-        """The optimiser and its schedule."""
-        grows = self.layers > 1 and self.start == "grown"
+    def optimiser(self, layers: int) -> training.Adam:
+        """The optimiser for so many layers, and its schedule."""
+        grows = layers > 1 and self.start == "grown"
         return training.Adam(self.later_rate if grows else self.rate, self.steps, "cosine")
 
     def compute(self, device: torch.device) -> xarray.Dataset:
-        """Arrays over (repetition, step), the rates (repetition, layer), and the last M (repetition, layer, d, d)."""
-        steps = training.recorded_steps(self.steps, self.record_every)
-        M = train_layers(self, device, steps).to("cpu", torch.float64)
-        tested = [_test(self, r, M[:, r]) for r in range(self.repetitions)]
-        data = {name: (("repetition", "step"), [row[name].tolist() for row, _ in tested]) for name in tested[0][0]}
-        result = xarray.Dataset(data, coords={"step": steps, "repetition": range(self.repetitions)})
-        rates = torch.tensor([found for _, found in tested], dtype=torch.float64)
+        """Arrays over (layers, repetition, step), the rates of `StepRates`, and the last matrices, 0 where none are."""
+        rates, steps = run(self.rates), training.recorded_steps(self.steps, self.record_every)
+        before: Tensor | None = None
+        tested, matrices = [], torch.zeros(self.layers, self.repetitions, self.layers, self.d, self.d)
+        for K in range(1, self.layers + 1):
+            snapshots = train_layers(self, K, before, device, steps)
+            before = snapshots[-1]
+            matrices[K - 1, :, :K] = before.cpu()
+            M = snapshots.to("cpu", torch.float64)
+            tested.append([_test(self, r, M[:, r], _tuned_rates(rates, r, K)) for r in range(self.repetitions)])
+        axes = ("layers", "repetition", "step")
+        data = {name: (axes, [[row[name].tolist() for row in rows] for rows in tested]) for name in tested[0][0]}
+        result = xarray.Dataset(data, coords={"step": steps})
         return result.assign(
-            common_rate=("repetition", rates[:, 0, 0].numpy()),
-            own_rates=(("repetition", "layer"), rates[:, 1].numpy()),
-            M=(("repetition", "layer", "row", "column"), M[-1].numpy()),
+            common_rate=rates.common,
+            own_rates=rates.own,
+            M=(("layers", "repetition", "layer", "row", "column"), matrices.numpy()),
         )
 
 
-def initial_layers(config: Depth) -> Tensor:
-    """The matrices at the start, (R, K, d, d)."""
-    grows = config.layers > 1 and config.start == "grown"
-    shape = (1 if grows else config.layers, config.d, config.d)
-    drawn = [torch.randn(*shape, generator=stream(config.seed, "init/depth", r)) for r in range(config.repetitions)]
-    fresh = math.sqrt(config.init_variance / config.d) * torch.stack(drawn)
-    if not grows:
-        return fresh
-    trained = run(replace(config, layers=config.layers - 1))
-    return torch.cat([torch.tensor(trained.M.values, dtype=fresh.dtype), fresh], dim=1)
+def initial_layers(config: Depth, layers: int, trained: Tensor | None) -> Tensor:
+    """The matrices at the start, (R, K, d, d); `trained` (R, K − 1, d, d) are those that it grows from."""
+    grows = trained is not None and config.start == "grown"
+    shape = (1 if grows else layers, config.d, config.d)
+    generators = [stream(config.seed, f"init/depth/{layers}", r) for r in range(config.repetitions)]
+    fresh = torch.stack([torch.randn(*shape, generator=generator) for generator in generators])
+    fresh = fresh * math.sqrt(config.init_variance / config.d)
+    return fresh if not grows or trained is None else torch.cat([trained.cpu(), fresh], dim=1)
 
 
-def train_layers(config: Depth, device: torch.device, record_at: list[int]) -> Tensor:
-    """Snapshots of the matrices while they train on explicit tasks, (S, R, K, d, d)."""
-    start = initial_layers(config).to(device)
-    generators = [stream(config.seed, "train/depth", r, device) for r in range(config.repetitions)]
+def train_layers(
+    config: Depth, layers: int, trained: Tensor | None, device: torch.device, record_at: list[int]
+) -> Tensor:
+    """Snapshots of the K = `layers` matrices while they train on explicit tasks, (S, R, K, d, d)."""
+    start = initial_layers(config, layers, trained).to(device)
+    generators = [stream(config.seed, f"train/depth/{layers}", r, device) for r in range(config.repetitions)]
 
     def objective(parameters: training.Parameters, tasks: Documents) -> Tensor:
         f = torch.softmax(logits(tasks.A_query, _direction(parameters["M"], tasks)), dim=-1)
         return (0.5 * config.n) * (f - tasks.b_query).square().sum(-1).mean(-1).sum()
 
     def gradient(parameters: training.Parameters) -> training.Parameters:
-        drawn = [config.task.sample(config.batch, generator, device) for generator in generators]
+        drawn = [config.rates.task.sample(config.batch, generator, device) for generator in generators]
         tasks = Documents(*(torch.stack(part) for part in zip(*drawn, strict=True)))
         return torch.func.grad(objective)(parameters, tasks)
 
-    return training.train({"M": start}, gradient, config.optimiser, record_at)["M"]
+    return training.train({"M": start}, gradient, config.optimiser(layers), record_at)["M"]
 
 
 def _direction(M: Tensor, tasks: Documents) -> Tensor:
@@ -131,10 +188,6 @@ def _step_direction(rates: Tensor, tasks: Documents) -> Tensor:
     return _direction(rates[:, None, None] * torch.eye(tasks.A.shape[-1], dtype=rates.dtype), tasks)
 
 
-def _tasks(config: Depth, purpose: str, repetition: int, count: int) -> Documents:
-    return config.task.sample(count, stream(config.seed, f"{purpose}/depth", repetition), dtype=torch.float64)
-
-
 def _mean_loss(w: Tensor, tasks: Documents) -> Tensor:
     return 0.5 * (torch.softmax(logits(tasks.A_query, w), dim=-1) - tasks.b_query).square().sum(-1).mean()
 
@@ -143,20 +196,6 @@ def tune_common_rate(tasks: Documents, steps: int) -> float:
     """η/n, the same for all steps, with the least loss on `tasks`."""
     ones = torch.ones(steps, dtype=tasks.A.dtype)
     return minimise_over_rates(lambda rate: float(_mean_loss(_step_direction(rate * ones, tasks), tasks)), 1e-2, 1e2)
-
-
-def tune_rates(tasks: Documents, steps: int) -> tuple[list[float], list[list[float]]]:
-    """η/n with the least loss on `tasks` for 1, 2, …, `steps` steps: the same for all of them, and one for each.
-
-    The loss has more than one valley. For each number of steps a quasi-Newton search in log rates starts from the
-    rates found for one step less with a small one added, and from the best common rate; the better is kept.
-    """
-    common = [tune_common_rate(tasks, k) for k in range(1, steps + 1)]
-    own = [common[:1]]
-    for k in range(2, steps + 1):
-        starts = [*own[-1], ADDED_RATE], [common[k - 1]] * k
-        own.append(min(_descend(tasks, start) for start in starts)[1])
-    return common, own
 
 
 def _descend(tasks: Documents, start: list[float]) -> tuple[float, list[float]]:
@@ -174,30 +213,42 @@ def _descend(tasks: Documents, start: list[float]) -> tuple[float, list[float]]:
     return float(found.fun), [math.exp(value) for value in found.x]
 
 
-def _test(config: Depth, repetition: int, M: Tensor) -> tuple[dict[str, Tensor], list[list[float]]]:
-    """Means over test tasks for every snapshot of M (S, K, d, d), and the rates, common and own.
+class TunedRates(NamedTuple):
+    """η/n of K steps, own and common, and own rates of K − 1 steps."""
 
-    `preds_diff`, `model_diff`, `model_cos` and `gd_shift` are against K steps with own rates; `preds_diff_fewer`
-    against K − 1 steps with own rates (none: the uniform prediction).
+    own: Tensor
+    common: Tensor
+    fewer: Tensor
+
+
+def _tuned_rates(rates: xarray.Dataset, repetition: int, layers: int) -> TunedRates:
+    own, common = torch.tensor(rates.own.values[repetition]), float(rates.common.values[repetition, layers - 1])
+    # No step at all is one step of rate 0.
+    fewer = own[layers - 2, : layers - 1] if layers > 1 else torch.zeros_like(own[0, :1])
+    return TunedRates(own[layers - 1, :layers], torch.full_like(own[0, :layers], common), fewer)
+
+
+def _test(config: Depth, repetition: int, M: Tensor, rates: TunedRates) -> dict[str, Tensor]:
+    """Means over test tasks for every snapshot of M (S, K, d, d), each of shape (S,).
+
+    `preds_diff`, `model_diff`, `model_cos` and `gd_shift` are against K steps with their own rates, and
+    `preds_diff_fewer` against K − 1.
     """
-    tuning = _tasks(config, "tune", repetition, config.tuning)
-    tasks = _tasks(config, "test", repetition, config.test)
-    K = config.layers
-    common, own = tune_rates(tuning, K)
+    tasks = config.rates.task.sample(config.test, stream(config.seed, "test/depth", repetition), dtype=torch.float64)
     w = _direction(M, tasks)
     f_sa = torch.softmax(logits(tasks.A_query, w), dim=-1)
 
-    def steps(rates: list[float]) -> tuple[Tensor, Tensor]:
-        x = _step_direction(torch.tensor(rates, dtype=torch.float64), tasks)
+    def steps(rates: Tensor) -> tuple[Tensor, Tensor]:
+        x = _step_direction(rates, tasks)
         return torch.softmax(logits(tasks.A_query, x), dim=-1), x
 
     def loss(f: Tensor) -> Tensor:
         return 0.5 * (f - tasks.b_query).square().sum(-1)
 
-    f_gd, x = steps(own[-1])
-    f_common, _ = steps([common[-1]] * K)
+    f_gd, x = steps(rates.own)
+    f_common, _ = steps(rates.common)
+    f_fewer, _ = steps(rates.fewer)
     uniform = torch.full_like(f_gd, 1 / config.n)
-    f_fewer = steps(own[-2])[0] if K > 1 else uniform
     measured = {
         "loss_sa": loss(f_sa),
         "loss_gd": loss(f_gd),
@@ -209,4 +260,4 @@ def _test(config: Depth, repetition: int, M: Tensor) -> tuple[dict[str, Tensor],
         "gd_shift": alignment.preds_diff(f_gd, uniform),
         "preds_diff_fewer": alignment.preds_diff(f_sa, f_fewer.expand_as(f_sa)),
     }
-    return {name: value.mean(-1).expand(len(M)) for name, value in measured.items()}, [[common[-1]] * K, own[-1]]
+    return {name: value.mean(-1).expand(len(M)) for name, value in measured.items()}

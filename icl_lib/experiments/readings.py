@@ -69,7 +69,7 @@ class Reading:
     init: float = 0.1
     repetitions: int = 10
     steps: int = 300
-    batch: int = 100
+    batch: int = 50
     tuning: int = 1000
     test: int = 1000
     seed: int = 0
@@ -120,7 +120,10 @@ class Reading:
         return SoftmaxLayer(self.d, self.heads, self.sign, self.kernel_scale)
 
     def compute(self, device: torch.device) -> xarray.Dataset:
-        """Train, tune and test: named arrays over (repetition, step) with step 0 and the last."""
+        """Train, tune and test: named arrays over (repetition, step), step 0 and the last, and the last parameters.
+
+        Those are called `trained_<name>`.
+        """
         steps = [0, self.steps]
         start = self.model.initial([stream(self.seed, "init/reading", r) for r in range(self.repetitions)])
         start = {name: values.to(device) for name, values in start.items()}
@@ -133,7 +136,11 @@ class Reading:
         ]
         data = {name: (("repetition", "step"), [row[name].tolist() for row in tested]) for name in tested[0]}
         result = xarray.Dataset(data, coords={"step": steps, "repetition": range(self.repetitions)})
-        return result.assign(rate=("repetition", rates))
+        last = {
+            f"trained_{name}": (("repetition", *(f"{name}_{k}" for k in range(values.dim() - 2))), values[-1].numpy())
+            for name, values in trained.items()
+        }
+        return result.assign(rate=("repetition", rates)).assign(last)
 
 
 def draw(

@@ -5,7 +5,9 @@ h = Aᵀ(b − mean b), with M (d, d) trained. The step is f_GD = softmax(A_q (�
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import xarray
@@ -13,9 +15,9 @@ from torch import Tensor
 
 from icl_lib import alignment, descent_rate, reduced_sampling, training
 from icl_lib.device import DEVICES
+from icl_lib.document_blocks import Block, blocks
 from icl_lib.randomness import stream
-from icl_lib.softmax_regression import centred_readout
-from icl_lib.tasks import Documents, SoftmaxRegression
+from icl_lib.tasks import SoftmaxRegression
 from icl_lib.validation import check_choice, check_integer, check_number
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -115,23 +117,23 @@ def train_matrices(config: Closeness, device: torch.device, record_at: list[int]
     return training.train({"M": initial_matrices(config, device)}, gradient, config.optimiser, record_at)["M"]
 
 
-def _documents(config: Closeness, purpose: str, repetition: int, count: int) -> Documents:
-    """Explicit tasks of a stream, drawn in float32 and used in float64: the rounding is part of the task."""
-    drawn = config.task.sample(count, stream(config.seed, purpose, repetition))
-    if config.query == "same":
-        A, x = drawn.A.double(), drawn.x.double()
-        b = torch.softmax((A @ x.unsqueeze(-1)).squeeze(-1), dim=-1)
-        return Documents(A, b, A, b, x)
-    A, A_query, x = drawn.A.double(), drawn.A_query.double(), drawn.x.double().unsqueeze(-1)
-    return Documents(
-        A, torch.softmax((A @ x).squeeze(-1), -1), A_query, torch.softmax((A_query @ x).squeeze(-1), -1), x.squeeze(-1)
-    )
+def _blocks(config: Closeness, purpose: str, repetition: int) -> Iterator[Block]:
+    count = config.tuning if purpose == "tune" else config.test
+    return blocks(config.task, count, stream(config.seed, purpose, repetition))
 
 
 def tune_rate(config: Closeness, repetition: int) -> float:
     """η/n that minimises the loss of one step over this repetition's tuning tasks, by line search."""
-    tasks = _documents(config, "tune", repetition, config.tuning)
-    return descent_rate.best_rate(tasks.A_query, centred_readout(tasks.A, tasks.b), tasks.b_query)
+    # The logits of a step are the rate times these, so no document is needed again.
+    parts = [
+        (torch.einsum("bnd,bd->bn", tasks.A_query, tasks.h), tasks.b_query)
+        for tasks in _blocks(config, "tune", repetition)
+    ]
+
+    def loss(rate: float) -> float:
+        return float(torch.cat([_loss(torch.softmax(rate * logits, dim=-1), b) for logits, b in parts]).mean())
+
+    return descent_rate.minimise_over_rates(loss)
 
 
 def test_repetition(config: Closeness, repetition: int, M: Tensor, rate: float) -> dict[str, Tensor]:
@@ -141,16 +143,50 @@ def test_repetition(config: Closeness, repetition: int, M: Tensor, rate: float) 
     `control_*` entries must not look like closeness: the step against one with a threefold rate, and the layer
     against the step on another task.
     """
-    tasks = _documents(config, "test", repetition, config.test)
-    h = centred_readout(tasks.A, tasks.b)
-    w = torch.einsum("sij,bj->bsi", M, h)
-    f_sa = torch.softmax((tasks.A_query @ w.mT).mT, dim=-1)
-    x1 = (rate * h).unsqueeze(-2)
-    f_gd = torch.softmax((tasks.A_query @ x1.mT).mT, dim=-1)
-    f_threefold = torch.softmax((tasks.A_query @ (3 * x1).mT).mT, dim=-1)
-    b = tasks.b_query.unsqueeze(-2)
-    uniform = torch.full_like(b, 1 / config.n)
-    measured = {
+    measured: list[dict[str, Tensor]] = []
+    controls: list[Tensor] = []
+    ends: list[_Models] = []
+    for tasks in _blocks(config, "test", repetition):
+        models = _Models.of(tasks, M, rate)
+        measured.append(_measures(models, tasks.b_query))
+        first, last = models.part(0, 1), models.part(-1, None)
+        if ends:
+            controls.append(_on_another_task(first, ends[-1]))
+        controls.append(_on_another_task(models.part(1, None), models.part(0, -1)))
+        ends = [*(ends[:1] or [first]), last]
+    controls.insert(0, _on_another_task(ends[0], ends[-1]))
+    found = {name: torch.cat([part[name] for part in measured]) for name in measured[0]}
+    found["control_shuffled_cos"] = torch.cat(controls)
+    return {name: value.mean(0).expand(len(M)) for name, value in found.items()}
+
+
+class _Models(NamedTuple):
+    """Predictions and directions of the layer, (B, S, n) and (B, S, d), and of the step, (B, 1, n) and (B, 1, d)."""
+
+    f_sa: Tensor
+    w: Tensor
+    f_gd: Tensor
+    x1: Tensor
+    f_threefold: Tensor
+
+    @classmethod
+    def of(cls, tasks: Block, M: Tensor, rate: float) -> "_Models":
+        w = torch.einsum("sij,bj->bsi", M, tasks.h)
+        x1 = (rate * tasks.h).unsqueeze(-2)
+        f_sa, f_gd, f_threefold = (torch.softmax((tasks.A_query @ v.mT).mT, dim=-1) for v in (w, x1, 3 * x1))
+        return cls(f_sa, w, f_gd, x1, f_threefold)
+
+    def part(self, start: int, stop: int | None) -> "_Models":
+        """The tasks in [start, stop), in memory of their own."""
+        return _Models(*(tensor[start:stop].clone() for tensor in self))
+
+
+def _measures(models: _Models, b: Tensor) -> dict[str, Tensor]:
+    """The entries of `test_repetition` for each task, (B, S), or (B, 1) where the layer has no part in it."""
+    f_sa, w, f_gd, x1, f_threefold = models
+    b = b.unsqueeze(-2)
+    uniform = torch.full_like(b, 1 / b.shape[-1])
+    return {
         "loss_sa": _loss(f_sa, b),
         "loss_gd": _loss(f_gd, b),
         "loss_uniform": _loss(uniform, b),
@@ -160,9 +196,12 @@ def test_repetition(config: Closeness, repetition: int, M: Tensor, rate: float) 
         "gd_shift": alignment.preds_diff(f_gd, uniform),
         "control_threefold_diff": alignment.preds_diff(f_threefold, f_gd),
         "control_threefold_cos": alignment.model_cos(f_threefold, 3 * x1, f_gd, x1),
-        "control_shuffled_cos": alignment.model_cos(f_sa[:, -1:], w[:, -1:], f_gd.roll(1, 0), x1.roll(1, 0)),
     }
-    return {name: value.mean(0).expand(len(M)) for name, value in measured.items()}
+
+
+def _on_another_task(layer: _Models, step: _Models) -> Tensor:
+    """Model Cos of the trained layer on some tasks and the step on others, (B, 1)."""
+    return alignment.model_cos(layer.f_sa[:, -1:], layer.w[:, -1:], step.f_gd, step.x1)
 
 
 def _loss(f: Tensor, b: Tensor) -> Tensor:

@@ -105,6 +105,19 @@ def test_data_of_the_library_counts(tmp_path: Path) -> None:
     assert before != ModuleGraph(tmp_path).reached(["import icl_lib"])
 
 
+def test_recorded_benchmarks_count_where_they_are_read(tmp_path: Path) -> None:
+    results = tmp_path / "benchmarks" / "results" / "machine.json"
+    for path in (results, tmp_path / "icl_lib/__init__.py", tmp_path / "icl_lib/benchmark_results.py"):
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text("")
+    (tmp_path / "icl_lib/scale.py").write_text("from icl_lib import benchmark_results")
+    sources = ("import icl_lib", "import icl_lib.benchmark_results", "import icl_lib.scale")
+    before = [ModuleGraph(tmp_path).reached([source]) for source in sources]
+    results.write_text("{}")
+    after = [ModuleGraph(tmp_path).reached([source]) for source in sources]
+    assert [a != b for a, b in zip(after, before, strict=True)] == [False, True, True]
+
+
 def test_a_module_that_is_no_python_is_named(tmp_path: Path) -> None:
     (tmp_path / "icl_lib").mkdir()
     (tmp_path / "icl_lib/__init__.py").write_text("x = (\n")
