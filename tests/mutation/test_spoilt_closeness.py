@@ -42,7 +42,7 @@ CHANGES = {
         "math.sqrt(1.02 * config.init_variance / config.d)",
     ),
     "measured loss": Change("experiments/softmax_regression.py", "return 0.5 * (f - b)", "return 0.505 * (f - b)"),
-    "measured step": Change("experiments/softmax_regression.py", "x1 = (rate * tasks.h)", "x1 = (1.01 * rate * tasks.h)"),
+    "measured step": Change("experiments/softmax_regression.py", "(rate * tasks.h)", "(1.01 * rate * tasks.h)"),
     "memory of Adam": Change("training.py", "beta2: float = 0.999\n", "beta2: float = 0.989\n"),
 }
 
