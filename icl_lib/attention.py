@@ -19,10 +19,10 @@ def self_attention(
 
     `tokens` (..., T, e); `W_Q`, `W_K`, `W_V` (..., e, e). With `kind="linear"` the score is ⟨q_i, k_j⟩, with
     `kind="softmax"` it is softmax over j of ⟨q_i, k_j⟩. `mask` (..., T, T) or (..., T), boolean: token i
-    may look at token j where it is True (a row alone holds for every i); at least one True a row for softmax.
+    may look at token j where it is True (a row alone holds for every i).
 
     Linear attention with no mask or a mask of keys is O(T e²): the T × T scores are never formed.
-    Raises `ValueError` for an unknown kind and shapes that do not fit.
+    Raises `ValueError` for an unknown kind, shapes that do not fit, and a token that may look at none in softmax.
     """
     check_choice("kind", kind, KINDS)
     check_last_dimensions("tokens", tokens, T=None, e=None)
@@ -38,6 +38,10 @@ def self_attention(
         return ((q @ k.mT) * mask) @ v
     scores = q @ k.mT
     if mask is not None:
+        if not bool(mask.any(-1).all()):
+            raise ValueError(
+                "mask must let every token look at one token or more in softmax attention, got a row of False"
+            )
         scores = scores.masked_fill(mask.logical_not(), -torch.inf)
     return torch.softmax(scores, dim=-1) @ v
 

@@ -34,6 +34,9 @@ class Row(NamedTuple):
 
 def token_columns(context: Examples) -> Tensor:
     """The tokens of contexts as columns, the query token (x_query, 0) last: (..., e, n + 1)."""
+    check_last_dimensions("x", context.x, n=None, d=None)
+    check_last_dimensions("y", context.y, n=context.x.shape[-2], C=None)
+    check_last_dimensions("x_query", context.x_query, d=context.x.shape[-1])
     query = torch.nn.functional.pad(context.x_query, (0, context.y.shape[-1])).unsqueeze(-1)
     return torch.cat([torch.cat([context.x.mT, context.y.mT], dim=-2), query], dim=-1)
 
@@ -45,6 +48,8 @@ def _weights(kind: str, scores: Tensor) -> Tensor:
 
 def logits(kind: str, tokens: Tensor, row: Row) -> Tensor:
     """The query's logits V r, shape (..., C); `tokens` (..., e, T) with the query last, `row` broadcasts."""
+    check_last_dimensions("tokens", tokens, e=row.A.shape[-1], T=None)
+    check_last_dimensions("V", row.V, C=None, e=row.A.shape[-1])
     x_query = tokens[..., : row.A.shape[-2], -1:]
     w = _weights(kind, x_query.mT @ row.A @ tokens)
     return (w @ tokens.mT @ row.V.mT).squeeze(-2)

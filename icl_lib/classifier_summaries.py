@@ -12,7 +12,7 @@ import torch
 import xarray
 from torch import Tensor
 
-from icl_lib.claims import Measurement
+from icl_lib.claims import Measurement, over_repetitions
 from icl_lib.classifier_attention import Row
 from icl_lib.validation import check_integer
 
@@ -23,12 +23,17 @@ def classification_table(result: xarray.Dataset) -> pandas.DataFrame:
     return result[names].to_dataframe().reset_index()[["repetition", "step", *names]]
 
 
-def scatter_table(result: xarray.Dataset, contexts: int) -> pandas.DataFrame:
-    """Per-context loss, probability of the right class and entropy after training, first repetition, both models."""
+def scatter_table(
+    result: xarray.Dataset, contexts: int, models: Sequence[str] = ("sa", "gd"), repetition: int = 0
+) -> pandas.DataFrame:
+    """Per-context loss, probability of the right class and entropy after training, of one repetition.
+
+    `models` are the head `"sa"`, the step `"gd"`, and the step on contexts with shuffled labels `"shuffled"`.
+    """
     check_integer("contexts", contexts, 1, result.sizes["context"])
     frames = []
-    for model in ("sa", "gd"):
-        chosen = result.isel(repetition=0, context=slice(contexts))
+    for model in models:
+        chosen = result.isel(repetition=repetition, context=slice(contexts))
         columns = {name: chosen[f"context_{name}_{model}"].values for name in ("loss", "probability", "entropy")}
         frames.append(pandas.DataFrame({"context": range(contexts), "model": model, **columns}))
     return pandas.concat(frames, ignore_index=True)
@@ -51,22 +56,29 @@ def learned_width(result: xarray.Dataset, d: int) -> Tensor:
     return torch.diagonal(layer_blocks(result, d)["A_xx"], dim1=-2, dim2=-1).mean(-1)
 
 
-def off_structure(result: xarray.Dataset, d: int) -> float:
-    """The largest entry of the blocks that a constructed layer leaves empty, over its block row's mean diagonal.
+def learned_gain(result: xarray.Dataset, d: int) -> Tensor:
+    """η as learned, the multiple of I − 11ᵀ/C nearest to V_yy, for every repetition (R,)."""
+    values = layer_blocks(result, d)["V_yy"]
+    # V_yy's columns are centred, so its trace is its product with the pattern, whose square is C − 1.
+    return torch.diagonal(values, dim1=-2, dim2=-1).sum(-1) / (values.shape[-1] - 1)
 
-    Empty are A_xy, V_yx and what A_xx and V_yy hold beside a multiple of I, V_yy's columns centred.
+
+def off_structure(result: xarray.Dataset, d: int) -> Tensor:
+    """The largest entry that a constructed layer leaves empty, over its block row's mean diagonal, (R,).
+
+    Empty are A_xy, V_yx and what A_xx and V_yy hold beside a multiple of their pattern, V_yy's columns centred.
     """
     blocks = layer_blocks(result, d)
     C = blocks["V_yy"].shape[-1]
-    worst = 0.0
+    worst = []
     for main, side, pattern in (
         ("A_xx", "A_xy", torch.eye(d)),
         ("V_yy", "V_yx", torch.eye(C) - 1 / C),
     ):
         scale = (blocks[main] * pattern).sum((-2, -1), keepdim=True) / pattern.square().sum()
         for left in (blocks[main] - scale * pattern, blocks[side]):
-            worst = max(worst, float((left.abs() / scale.abs()).mean(0).max()))
-    return worst
+            worst.append((left / scale).abs().amax((-2, -1)))
+    return torch.stack(worst).amax(0)
 
 
 def relative_excess(result: xarray.Dataset, name: str = "loss_sa", step: int = -1) -> numpy.ndarray:
@@ -139,10 +151,19 @@ def summary(result: xarray.Dataset) -> dict[str, float]:
     }
 
 
-def correlations(frame: pandas.DataFrame) -> dict[str, float]:
-    """Correlation over contexts of the layer's and the step's loss, probability, entropy (of a `scatter_table`)."""
-    sa, gd = (frame[frame.model == model] for model in ("sa", "gd"))
+def correlations(frame: pandas.DataFrame, first: str = "sa", second: str = "gd") -> dict[str, float]:
+    """Correlation over contexts of two models' loss, probability, entropy (of a `scatter_table`)."""
+    sa, gd = (frame[frame.model == model] for model in (first, second))
     return {
         name: float(numpy.corrcoef(sa[name].to_numpy(), gd[name].to_numpy())[0, 1])
         for name in ("loss", "probability", "entropy")
     }
+
+
+def context_agreement(result: xarray.Dataset, first: str = "sa", second: str = "gd") -> dict[str, Measurement]:
+    """The `correlations` of two models over all test contexts, mean and standard error over repetitions."""
+    every = [
+        correlations(scatter_table(result, result.sizes["context"], (first, second), repetition), first, second)
+        for repetition in range(result.sizes["repetition"])
+    ]
+    return {name: over_repetitions([one[name] for one in every]) for name in every[0]}

@@ -20,10 +20,18 @@ RIDGE = 1e-7
 
 
 def check_context(x: Tensor, y: Tensor, x_query: Tensor) -> None:
-    """Raise `TypeError` or `ValueError` unless shapes fit, there are two classes or more, and labels are one-hot."""
+    """Raise `TypeError` or `ValueError` unless shapes fit, vectors are finite, and labels are `check_labels`'s."""
     check_last_dimensions("x", x, n=None, d=None)
     check_last_dimensions("y", y, n=x.shape[-2], C=None)
     check_last_dimensions("x_query", x_query, d=x.shape[-1])
+    for name, vectors in (("x", x), ("x_query", x_query)):
+        if not bool(torch.isfinite(vectors).all()):
+            raise ValueError(f"{name} must hold finite numbers, got nan or infinity")
+    check_labels(y)
+
+
+def check_labels(y: Tensor) -> None:
+    """Raise `ValueError` unless there are two classes or more and the labels y (..., n, C) are one-hot."""
     if y.shape[-1] < 2:
         raise ValueError(f"y must have at least C = 2 classes, got shape {tuple(y.shape)}")
     one_hot = ((y == 0) | (y == 1)).all() & (y.sum(-1) == 1).all()
@@ -91,6 +99,7 @@ def kernel_classifier_steps(
     """
     check_last_dimensions("gram", gram, n=None, n_=gram.shape[-1])
     check_last_dimensions("y", y, n=gram.shape[-1], C=None)
+    check_labels(y)
     check_number("rate", rate)
     check_number("ridge", ridge, minimum=0)
     check_number("momentum", momentum, minimum=0, maximum=1)
@@ -132,6 +141,9 @@ def fit_rate(features: Tensor, y: Tensor, iterations: int = 100) -> tuple[tuple[
     Raises `ArithmeticError` if `iterations` do not suffice.
     """
     check_last_dimensions("features", features, B=None, C=None, heads=None)
+    check_last_dimensions("y", y, B=features.shape[0], C=features.shape[1])
+    if not bool(torch.isfinite(features).all()):
+        raise ValueError("features must hold finite numbers, got nan or infinity")
     # Far from a width that fits, features are all tiny: their scale is taken out and put back.
     scale = float(features.abs().max().clamp_min(torch.finfo(features.dtype).tiny))
     M, y = features.double() / scale, y.double()

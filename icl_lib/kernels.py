@@ -70,6 +70,15 @@ class Scores(NamedTuple):
         return cls.of(examples.x, examples.y, examples.x_query)
 
 
+def _check_cosines(family: str, scores: Scores) -> None:
+    """Raise `ValueError` where scores cannot come from unit vectors: all that shows of vectors off the sphere."""
+    excess = max(float(scores.s.abs().max()) - 1, float((scores.s_query - 1).abs().max()))
+    if not excess <= 10 * math.sqrt(torch.finfo(scores.s.dtype).eps):
+        raise ValueError(
+            f"x and x_query must lie on the unit sphere for the {family} kernel, got inner products off by {excess:.3g}"
+        )
+
+
 @dataclass(frozen=True)
 class KernelStep:
     """One step of gradient descent on cross-entropy from 0, up to its two free numbers, width β and rate η.
@@ -99,6 +108,8 @@ class KernelStep:
     def features(self, scores: Scores, beta: float) -> Tensor:
         """The logits at η = 1, one column a head: shape (..., C, heads). The step's logits are features @ η."""
         check_last_dimensions("y", scores.y, n=scores.s.shape[-1], C=None)
+        if self.family in SPHERE_ONLY:
+            _check_cosines(self.family, scores)
         widths = (beta, -beta) if self.heads == "two" else (beta,)
         return torch.stack([self._head(scores, width) for width in widths], dim=-1)
 

@@ -12,9 +12,9 @@ from icl_lib.attention import labelled_tokens, self_attention
 from icl_lib.classifier_attention import Row, logits, sensitivity, token_columns, weight_gradient
 from icl_lib.descent import cross_entropy, fit, fit_rate, kernel_classifier_step, linear_classifier_step
 from icl_lib.device import one_thread
-from icl_lib.kernels import FAMILIES, KernelStep, Scores, log_kernel
+from icl_lib.kernels import FAMILIES, SPHERE_ONLY, KernelStep, Scores, log_kernel
 from icl_lib.randomness import stream
-from icl_lib.tasks import SphereClassification
+from icl_lib.tasks import Examples, SphereClassification
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -296,6 +296,8 @@ def bad(**changes):
         ({"rate": lambda _: math.nan}, "rate must be a finite number, got nan"),
         ({"x": lambda x: 2 * x, "adaptive": lambda _: False}, "x must lie on the unit sphere"),
         ({"x_query": lambda q: 0.9 * q, "adaptive": lambda _: False}, "x_query must lie on the unit sphere"),
+        ({"x": lambda x: x * math.nan}, "x must hold finite numbers"),
+        ({"x_query": lambda q: q / 0}, "x_query must hold finite numbers"),
     ],
 )
 def test_bad_input_is_refused(changes, message):
@@ -319,6 +321,57 @@ def test_the_adaptive_step_needs_no_sphere():
 def test_bad_steps_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         KernelStep(**arguments)
+
+
+@pytest.mark.parametrize("family", SPHERE_ONLY)
+def test_kernels_of_the_distance_are_refused_off_the_sphere(family):
+    x, y, x_query, _ = contexts(6, 3, 3)
+    step = KernelStep(family, "n")
+    step.features(Scores.of(x, y, x_query), 2.0)
+    for off in (Scores.of(3 * x, y, x_query), Scores.of(x, y, 0.9 * x_query)):
+        with pytest.raises(ValueError, match=f"must lie on the unit sphere for the {family} kernel"):
+            step.features(off, 2.0)
+
+
+def test_bad_steps_in_a_row_and_bad_shapes_are_refused():
+    x, y, x_query, y_query = contexts(4, 3, 3)
+    for steps in (
+        lambda labels: descent.linear_classifier_steps(x, labels, 1.0, 2),
+        lambda labels: descent.kernel_classifier_steps(x @ x.mT, labels, 1.0, 2),
+        lambda labels: linear_classifier_step(x, labels, x_query, 1.0),
+    ):
+        with pytest.raises(ValueError, match="y must be one-hot"):
+            steps(0.5 * y)
+        with pytest.raises(ValueError, match="y must have at least C = 2 classes"):
+            steps(y[..., :1])
+    with pytest.raises(ValueError, match="features must hold finite numbers"):
+        fit_rate(torch.full((3, 3, 1), math.nan), torch.eye(3))
+    with pytest.raises(ValueError, match="y must have shape"):
+        fit_rate(torch.ones(3, 3, 1), torch.eye(4))
+    with pytest.raises(ValueError, match="y must have shape"):
+        token_columns(Examples(x, y[:, :2], x_query, y_query))
+    with pytest.raises(ValueError, match="tokens must have shape"):
+        logits("linear", torch.zeros(2, 5, 3), Row(torch.zeros(3, 6), torch.zeros(3, 6)))
+
+
+@pytest.mark.parametrize("beta", [300.0, 1e6, -1e6])
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_masked_query_with_few_neighbours_gives_numbers(n, beta):
+    """All of e^{β⟨x, x'⟩} underflows or overflows in the dtype; the layer and the step must still agree."""
+    context = SphereClassification(n, 3, 3).sample(20, stream(0, "test"), dtype=torch.float32)
+    x, y, x_query, _ = context
+    mask = torch.ones(n + 1, dtype=torch.bool)
+    mask[-1] = False
+    weights = constructions.kernel_classifier_step(3, 3, beta, 4.0, dtype=torch.float32)
+    layer = self_attention(labelled_tokens(x, y, x_query), *weights, kind="softmax", mask=mask)[..., -1, 3:]
+    step = kernel_classifier_step(x, y, x_query, beta, 4.0, adaptive=True, include_query=False)
+    assert bool(torch.isfinite(layer).all())
+    assert bool(torch.isfinite(step).all())
+    assert n > 1 or torch.allclose(layer, step, atol=1e-5)
+    p, J = sensitivity("softmax", token_columns(context), Row.of(*weights, 3))
+    assert bool(torch.isfinite(p).all() and torch.isfinite(J).all())
+    with pytest.raises(ValueError, match="mask must let every token look at one token or more"):
+        self_attention(labelled_tokens(x, y, x_query), *weights, kind="softmax", mask=torch.zeros_like(mask))
 
 
 def test_bad_fits_and_rows_are_refused():

@@ -10,11 +10,14 @@ from sklearn.linear_model import LogisticRegression
 
 from icl_lib import references
 from icl_lib.alignment import classifier_model_cos, classifier_model_diff, entropy
+from icl_lib.classifier_parts import excess_parts
 from icl_lib.classifier_summaries import (
     classification_table,
+    context_agreement,
     correlations,
     crossing,
     layer_blocks,
+    learned_gain,
     learned_width,
     off_structure,
     paired,
@@ -99,6 +102,14 @@ def test_tables_and_numbers_of_a_result(small):
         torch.tensor(-numpy.log(scatter.probability.to_numpy())), torch.tensor(scatter.loss.to_numpy())
     )
     assert set(correlations(scatter)) == {"loss", "probability", "entropy"}
+    shuffled = scatter_table(result, 50, ("gd", "shuffled"))
+    assert correlations(shuffled, "gd", "gd")["loss"] == pytest.approx(1)
+    assert correlations(shuffled, "gd", "shuffled")["loss"] < 0.9
+    agreement = context_agreement(result)["entropy"]
+    each = [correlations(scatter_table(result, 60, repetition=r))["entropy"] for r in range(2)]
+    assert agreement.value == pytest.approx(numpy.mean(each))
+    assert agreement.standard_error == pytest.approx(abs(each[0] - each[1]) / 2)
+    numpy.testing.assert_allclose(result.width[:, -1], learned_width(result, 3), rtol=1e-5)
     blocks = layer_blocks(result, 3)
     assert {name: tuple(block.shape) for name, block in blocks.items()} == {
         "A_xx": (2, 3, 3),
@@ -125,8 +136,45 @@ def test_a_constructed_layer_has_no_entries_off_structure():
     V[:, d:, d:] = 5 * torch.eye(C) + torch.arange(C)
     weights = {name: (("repetition", "row", "column"), w.numpy()) for name, w in (("W_Q", W), ("W_K", W), ("W_V", V))}
     result = xarray.Dataset(weights)
-    assert off_structure(result, d) < 1e-6
+    assert off_structure(result, d).tolist() == pytest.approx([0, 0], abs=1e-6)
+    spoilt = result.copy(deep=True)
+    spoilt.W_K[1, 0, 5] = 0.25
+    assert off_structure(spoilt, d).tolist() == pytest.approx([0, 0.25], abs=1e-6)
     assert learned_width(result, d).tolist() == [1, 1]
+    assert learned_gain(result, d).tolist() == pytest.approx([5, 5])
+
+
+@pytest.mark.parametrize("kind", ["linear", "softmax"])
+def test_a_start_at_the_step_is_the_step(kind):
+    """Almost no random part, almost no rate: the head must still be the step after training."""
+    config = paper_scale(TASK, kind, **SMALL, start="step")
+    result = ClassifierCloseness(**{**vars(config), "init": 1e-6, "rate": 1e-9}).compute(CPU)
+    assert float(result.preds_diff.max()) < 1e-3
+    assert float(result.model_cos.min()) > 0.9999
+    if kind == "softmax":
+        numpy.testing.assert_allclose(result.width, float(result.beta), rtol=1e-3)
+
+
+def test_the_parts_of_the_excess_add_up_and_name_what_is_off():
+    config = paper_scale(TASK, "softmax", **SMALL)
+    result = config.compute(CPU)
+    parts = excess_parts(config, result)
+    total = parts["off structure"] + parts["gain off"] + parts["width off"]
+    numpy.testing.assert_allclose(total, parts.excess, atol=1e-5)
+    # A layer of the constructed form at another width: all of its excess is due to the width.
+    W = numpy.zeros((2, 6, 6), dtype="float32")
+    W[:, :3, :3] = math.sqrt(0.2 * float(result.beta)) * numpy.eye(3)
+    V = numpy.zeros_like(W)
+    V[:, 3:, 3:] = parts["gain that fits"].mean() * (numpy.eye(3) - 1 / 3)
+    layer = result.assign(
+        {name: (("repetition", "row", "column"), w) for name, w in (("W_Q", W), ("W_K", W), ("W_V", V))}
+    )
+    constructed = excess_parts(config, layer)
+    assert constructed.width.to_numpy() == pytest.approx(0.2 * float(result.beta))
+    assert constructed["gain that fits"].nunique() == 1
+    assert (constructed["width off"] > 0.01).all()
+    with pytest.raises(ValueError, match="config must be one of softmax attention"):
+        excess_parts(paper_scale(TASK, "linear", **SMALL), result)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +182,7 @@ def test_a_constructed_layer_has_no_entries_off_structure():
     [
         ({"attention": "cubic"}, "attention must be one of"),
         ({"blocks": "some"}, "blocks must be one of"),
+        ({"start": "warm"}, "start must be one of"),
         ({"rate": 0.0}, "rate must be a finite number > 0"),
         ({"init": math.nan}, "init must be a finite number > 0"),
         ({"test": 0}, "test must be an integer >= 1"),
@@ -143,6 +192,11 @@ def test_a_constructed_layer_has_no_entries_off_structure():
 def test_bad_experiments_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         ClassifierCloseness(**{"task": TASK, "attention": "linear", "rate": 0.1, "init": 0.1, **change})
+
+
+def test_an_experiment_without_a_task_is_refused():
+    with pytest.raises(TypeError, match="task must be a SphereClassification"):
+        paper_scale("sphere", "linear")  # type: ignore[arg-type]
 
 
 def test_fitted_steps_are_paired_and_use_other_contexts_to_fit():

@@ -27,6 +27,7 @@ TRAINING: dict[str, dict[str, float]] = {
     "softmax": {"rate": 0.06, "init": 0.03},
 }
 BLOCKS = ("all", "apart")
+STARTS = ("random", "step")
 STEPS = {"linear": KernelStep("linear", "n"), "softmax": KernelStep()}
 
 
@@ -38,7 +39,7 @@ class ClassifierCloseness:
     step's two numbers, one set, so that their error is small beside the differences reported; `test` contexts a
     repetition. `rate` is Adam's, cosine to 0 after `warm_up` steps; `init` the standard deviation of the weights.
     With `blocks="apart"` W_Q and W_K see inputs only and W_V labels only, as in the construction; with `"all"`
-    every entry is trained.
+    every entry is trained. With `start="step"` the random start is added to the layer that is the fitted step.
     """
 
     task: SphereClassification
@@ -46,6 +47,7 @@ class ClassifierCloseness:
     rate: float
     init: float
     blocks: str = "all"
+    start: str = "random"
     repetitions: int = 10
     steps: int = 2000
     batch: int = 64
@@ -57,8 +59,11 @@ class ClassifierCloseness:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.task, SphereClassification):
+            raise TypeError(f"task must be a SphereClassification, got {self.task!r}")
         check_choice("attention", self.attention, KINDS)
         check_choice("blocks", self.blocks, BLOCKS)
+        check_choice("start", self.start, STARTS)
         self.optimiser.__post_init__()
         check_number("init", self.init, above=0)
         for name in ("repetitions", "batch", "tuning", "test", "record_every"):
@@ -82,6 +87,7 @@ class ClassifierCloseness:
             test_repetition(self, r, {k: v[:, r] for k, v in weights.items()}, fitted, other) for r in self._repetitions
         ]
         means = {name: (("repetition", "step"), [row[0][name].tolist() for row in tested]) for name in tested[0][0]}
+        means["width"] = (("repetition", "step"), width(weights, self.task.d).mT.tolist())
         last = {
             name: (("repetition", "context"), torch.stack([row[1][name] for row in tested]).numpy())
             for name in tested[0][1]
@@ -103,6 +109,12 @@ def paper_scale(task: SphereClassification, attention: str, **changes: Any) -> C
     return ClassifierCloseness(**{"task": task, "attention": attention, **TRAINING[attention], **changes})
 
 
+def width(weights: training.Parameters, d: int) -> Tensor:
+    """β of every layer, the mean diagonal of W_QᵀW_K on inputs: (...) for weights (..., e, e)."""
+    A = Row.of(weights["W_Q"], weights["W_K"], weights["W_V"], d).A
+    return torch.diagonal(A[..., :d], dim1=-2, dim2=-1).mean(-1)
+
+
 def train_weights(config: ClassifierCloseness, device: torch.device, record_at: list[int]) -> training.Parameters:
     """Snapshots of W_Q, W_K, W_V while they train, (S, R, e, e) each; linear attention's values hold the 1/n."""
     task, names = config.task, ("W_Q", "W_K", "W_V")
@@ -116,6 +128,9 @@ def train_weights(config: ClassifierCloseness, device: torch.device, record_at: 
     tokens = torch.zeros(config.repetitions, config.batch, e, task.n + 1, device=device)
     y_query = torch.zeros(config.repetitions, config.batch, task.classes, device=device)
     scale = 1 / task.n if config.attention == "linear" else 1.0
+    if config.start == "step":
+        W_Q, W_K, W_V = (weight.to(device) for weight in step_weights(config, fit_step(config)))
+        start = {"W_Q": start["W_Q"] + W_Q, "W_K": start["W_K"] + W_K, "W_V": start["W_V"] + W_V / scale}
 
     def gradient(parameters: training.Parameters) -> training.Parameters:
         for r, generator in enumerate(generators):
@@ -147,14 +162,17 @@ def fit_step(config: ClassifierCloseness) -> descent.Fit:
     return descent.fit(STEPS[config.attention], [Scores.of_examples(context)], context.y_query)
 
 
-def step_row(config: ClassifierCloseness, fitted: descent.Fit) -> Row:
-    """The query's row of the layer that is the fitted step (Propositions 3.1 and 3.2), in float32."""
+def step_weights(config: ClassifierCloseness, fitted: descent.Fit) -> constructions.Weights:
+    """The layer that is the fitted step (Propositions 3.1 and 3.2), in float32."""
     n, d, classes, eta = config.task.n, config.task.d, config.task.classes, fitted.eta[0]
     if config.attention == "linear":
-        weights = constructions.linear_classifier_step(n, d, classes, eta, dtype=torch.float32)
-    else:
-        weights = constructions.kernel_classifier_step(d, classes, fitted.beta, eta, dtype=torch.float32)
-    return Row.of(*weights, d)
+        return constructions.linear_classifier_step(n, d, classes, eta, dtype=torch.float32)
+    return constructions.kernel_classifier_step(d, classes, fitted.beta, eta, dtype=torch.float32)
+
+
+def step_row(config: ClassifierCloseness, fitted: descent.Fit) -> Row:
+    """The query's row of that layer."""
+    return Row.of(*step_weights(config, fitted), config.task.d)
 
 
 def test_repetition(
@@ -195,7 +213,8 @@ def test_repetition(
         )
     means = {name: torch.stack([row[name].double().mean() for row in taken]) for name in taken[0]}
     last = {"context_loss_sa": taken[-1]["loss_sa"], "context_loss_gd": taken[-1]["loss_gd"]}
-    for model, p in (("sa", p_sa), ("gd", p_gd)):
+    last["context_loss_shuffled"] = _loss(p_shuffled, context.y_query)
+    for model, p in (("sa", p_sa), ("gd", p_gd), ("shuffled", p_shuffled)):
         last[f"context_probability_{model}"] = (p * context.y_query).sum(-1)
         last[f"context_entropy_{model}"] = alignment.entropy(p)
     return means, last

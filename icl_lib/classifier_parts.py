@@ -1,0 +1,50 @@
+"""Where the loss of a trained softmax head exceeds that of the fitted step: structure, gain, or width."""
+
+import pandas
+import xarray
+from torch import Tensor
+
+from icl_lib.classifier_summaries import learned_gain, learned_width
+from icl_lib.descent import cross_entropy, fit_rate
+from icl_lib.experiments.classification import STEPS, ClassifierCloseness
+from icl_lib.kernels import Scores
+from icl_lib.randomness import stream
+from icl_lib.tasks import Examples
+
+
+def excess_parts(config: ClassifierCloseness, result: xarray.Dataset) -> pandas.DataFrame:
+    """L_SA − L_GD of every repetition as a sum, on its test contexts.
+
+    The head has a width β and a gain η (`width`, `gain`) beside entries that the construction leaves empty. With
+    L(β, η) the loss of the step with these numbers and η(β) the gain that fits β on the tuning contexts,
+    `off structure` = L_SA − L(β, η), `gain off` = L(β, η) − L(β, η(β)), `width off` = L(β, η(β)) − L_GD.
+    Raises `ValueError` for linear attention, whose scores have no scale of their own.
+    """
+    if config.attention != "softmax":
+        raise ValueError(f"config must be one of softmax attention, got attention={config.attention!r}")
+    tuning = config.task.sample(config.tuning, stream(config.seed, "tune"))
+    rows = []
+    for repetition, (beta, gain) in enumerate(
+        zip(learned_width(result, config.task.d).tolist(), learned_gain(result, config.task.d).tolist(), strict=True)
+    ):
+        (best,), _ = fit_rate(_features(tuning, beta), tuning.y_query)
+        test = config.task.sample(config.test, stream(config.seed, "test", repetition))
+        features = _features(test, beta).squeeze(-1)
+        as_learned, as_fitted = (_loss(eta * features, test.y_query) for eta in (gain, best))
+        end = result.isel(repetition=repetition, step=-1)
+        rows.append(
+            {
+                "repetition": repetition + 1, "width": beta, "gain": gain, "gain that fits": best,
+                "excess": float(end.loss_sa - end.loss_gd), "off structure": float(end.loss_sa) - as_learned,
+                "gain off": as_learned - as_fitted, "width off": as_fitted - float(end.loss_gd),
+            }
+        )  # fmt: skip
+    return pandas.DataFrame(rows)
+
+
+def _features(context: Examples, beta: float) -> Tensor:
+    return STEPS["softmax"].features(Scores.of_examples(context), beta)
+
+
+def _loss(logits: Tensor, y: Tensor) -> float:
+    return float(cross_entropy(logits, y).double().mean())
