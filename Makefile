@@ -19,7 +19,7 @@ LOCK := .venv-lock
 TOOLS := $(BIN)/python -m tools
 COMPILE := pip-compile --no-emit-index-url --no-emit-find-links --strip-extras --extra book --extra test
 
-.PHONY: help book test lint types unit smoke site-check chapter lab reference recheck bench pdf lock clean
+.PHONY: help book test lint types unit smoke site-check chapter lab reference recheck bench pdf archive lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,7 @@ test: lint types unit smoke ## lint, types, unit and pipeline tests, the book at
 lint: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/python -m tools.lint
 
 types: $(STAMP)
 	@$(BIN)/mypy
@@ -46,7 +47,7 @@ smoke: $(STAMP)
 site-check: $(STAMP) ## test the built site in a browser (PROFILE=smoke for the one of `make test`)
 	@test -n "$(CHROMIUM)" || { echo "make site-check needs Chromium: sudo apt-get install chromium" \
 		"(or set CHROMIUM to its path)" >&2; exit 1; }
-	@CHROMIUM="$(CHROMIUM)" $(BIN)/python -m pytest tests/browser \
+	@CHROMIUM="$(CHROMIUM)" $(BIN)/python -m pytest -n 2 tests/browser \
 		--site _build/$(if $(filter-out paper,$(PROFILE)),$(PROFILE)/)html
 
 chapter: $(STAMP) ## one chapter: make chapter C=closeness/closeness P="-p n 50"
@@ -62,13 +63,17 @@ recheck: $(STAMP) ## nbval on every reference with nothing reused
 lab: $(STAMP) ## JupyterLab on the text notebooks
 	@test -x $(LAB)/bin/jupyter-lab || { rm -rf $(LAB) && $(PYTHON) -m venv $(LAB) && \
 		$(LAB)/bin/pip install -qq -r requirements.txt -e ".[lab]"; } || { rm -rf $(LAB); exit 1; }
-	@$(LAB)/bin/jupyter-lab --notebook-dir book
+	@install -D -m 644 tools/lab_settings.json $(LAB)/share/jupyter/lab/settings/overrides.json
+	@JUPYTER_PREFER_ENV_PATH=1 $(LAB)/bin/jupyter-lab --LabApp.default_url=/lab/tree/book/index.md
 
 bench: $(STAMP) ## benchmarks
 	@$(BIN)/python -m benchmarks
 
 pdf: $(STAMP) ## the book as PDF, from the last `make book`
 	@CHROMIUM="$(CHROMIUM)" $(TOOLS) pdf --profile $(PROFILE)
+
+archive: $(STAMP) ## sources, site, notebooks, results and lock of the last `make book` as one file
+	@$(TOOLS) archive --profile $(PROFILE)
 
 lock: ## fit requirements.txt to the ranges in pyproject.toml (U=--upgrade for the newest versions)
 	@test -x $(LOCK)/bin/pip-compile || { $(PYTHON) -m venv $(LOCK) && $(LOCK)/bin/pip install -qq pip-tools; }

@@ -105,7 +105,7 @@ def figure(
     meta = {"figure": name, "controls": given, "start": names[start]}
     full = {
         **_plain(layout, digits),
-        "title": {"text": states[start].note, "font": {"size": 13}},
+        "title": {"text": states[start].note, "font": {"size": 13}, "y": 0.98, "yref": "container", "yanchor": "top"},
         "meta": meta,
         "sliders": [_slider(controls, names, places, start)],
     }
@@ -139,7 +139,7 @@ def panels(*titles: tuple[str, str], height: int = 340, **axes: Mapping[str, Any
     width = (1 - GAP * (len(titles) - 1)) / len(titles)
     layout: dict[str, Any] = {
         "height": height,
-        "margin": {"l": 60, "r": 10, "t": 40, "b": 50},
+        "margin": {"l": 60, "r": 10, "t": 90, "b": 50},
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         "plot_bgcolor": "rgba(0,0,0,0)",
         "paper_bgcolor": "white",

@@ -76,25 +76,24 @@ def kernel_logistic_regression(
 def posterior(
     x: Tensor, y: Tensor, x_query: Tensor, w: Tensor, sweeps: int, generator: Generator, smoothing: float = 0.05
 ) -> tuple[Tensor, Tensor]:
-    """The Bayes-optimal prediction by Markov chains: class frequencies at the query, and those of each half (2, B, C).
+    """The Bayes-optimal prediction by Markov chains: class shares at the query, and those of each half (2, B, C).
 
     The posterior over class vectors is uniform on {w: every label of the context is its nearest class}. Each
-    update moves one w_c along a random great circle to a uniform point of the allowed arc (hit and run). `w`
+    update moves one w_c along a random great circle to a uniform point of the allowed arc (hit and run). Counted
+    is not the class at that point but the share of the arc on which each class wins: the same mean, less noise. `w`
     (B, C, d) are the class vectors behind the contexts: a draw from the posterior, so the chains start in
     equilibrium, but near the truth: short chains flatter. The second half errs to the other side, as a rate taken
-    from few independent draws does; the two halves bracket what a long chain gives. Frequencies are
-    (count + smoothing) / (sweeps + C · smoothing).
+    from few independent draws does; the two halves bracket what a long chain gives. Predictions are
+    (shares + smoothing) / (sweeps + C · smoothing).
     """
     check_context(x, y, x_query)
     check_last_dimensions("w", w, B=len(x), C=y.shape[-1], d=x.shape[-1])
     check_integer("sweeps", sweeps, 2)
     check_number("smoothing", smoothing, above=0)
-    chain = _Chain(x, y, w, generator)
+    chain = _Chain(x, y, x_query, w, generator)
     counts = torch.zeros(2, len(x), y.shape[-1], dtype=x.dtype, device=x.device)
     for sweep in range(sweeps):
-        chain.sweep()
-        best = (chain.w @ x_query.unsqueeze(-1)).squeeze(-1).argmax(-1)
-        counts[2 * sweep // sweeps].scatter_add_(-1, best.unsqueeze(-1), torch.ones_like(counts[0, :, :1]))
+        counts[2 * sweep // sweeps] += chain.sweep()
     total = counts.sum(0)
     halves = (counts + smoothing) / (counts.sum(-1, keepdim=True) + y.shape[-1] * smoothing)
     return (total + smoothing) / (sweeps + y.shape[-1] * smoothing), halves
@@ -103,48 +102,80 @@ def posterior(
 class _Chain:
     """One Markov chain a context over class vectors that agree with all its labels."""
 
-    def __init__(self, x: Tensor, y: Tensor, w: Tensor, generator: Generator) -> None:
+    def __init__(self, x: Tensor, y: Tensor, x_query: Tensor, w: Tensor, generator: Generator) -> None:
         self.x, self.w, self.generator = x, w.clone(), generator
         self.own = y.mT > 0
+        self.label = y.argmax(-1).unsqueeze(1)
         self.scores = w @ x.mT
+        self.x_query = x_query.unsqueeze(-1)
 
-    def sweep(self) -> None:
-        """Update every class vector once; scores afresh, so that rounding does not add up over sweeps."""
+    def sweep(self) -> Tensor:
+        """Update every class vector once; return the mean share of the query's classes on the arcs walked, (B, C).
+
+        Scores are computed afresh, so that rounding does not add up over sweeps.
+        """
         self.scores = self.w @ self.x.mT
-        for c in range(self.w.shape[1]):
-            self._update(c)
+        classes = self.w.shape[1]
+        return torch.stack([self._update(c) for c in range(classes)]).mean(0)
 
-    def _update(self, c: int) -> None:
+    def _update(self, c: int) -> Tensor:
         own = self.own[:, c]
         others = self.scores.clone()
         others[:, c] = -torch.inf
         # A point of class c needs ⟨w_c, x⟩ above the best other score; any other point needs it below its own.
-        label_score = self.scores.masked_fill(~self.own, -torch.inf).amax(1)
+        label_score = self.scores.gather(1, self.label).squeeze(1)
         limit = torch.where(own, others.amax(1), label_score)
         sign = torch.where(own, 1.0, -1.0).to(limit.dtype)
         w, score = self.w[:, c], self.scores[:, c]
         direction = self._tangent(w)
         side = (self.x @ direction.unsqueeze(-1)).squeeze(-1)
-        angle = self._arc_angle(score, side, limit, sign)
+        low, high = self._arc(score, side, limit, sign)
+        shares = self._shares(c, direction, low, high)
+        angle = low + (high - low) * self._uniform(len(score))
         self.w[:, c] = angle.cos() * w + angle.sin() * direction
         self.scores[:, c] = angle.cos() * score + angle.sin() * side
+        return shares
+
+    def _shares(self, c: int, direction: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """The shares of the arc [low, high] on which the query belongs to each class, (B, C): c or the best other."""
+        scores = (self.w @ self.x_query).squeeze(-1)
+        here, side = scores[:, c : c + 1], (direction.unsqueeze(1) @ self.x_query).squeeze(-1)
+        others = scores.clone()
+        others[:, c] = -torch.inf
+        best, other = others.max(-1, keepdim=True)
+        phase, reach = _polar(here, side, best)
+        # The winning arc repeats every 2π; the allowed one lies between −2π and 2π.
+        turns = phase + 2 * math.pi * torch.arange(-2, 3, dtype=phase.dtype, device=phase.device)
+        overlap = (torch.minimum(high, turns + reach) - torch.maximum(low, turns - reach)).clamp_min(0).sum(-1, True)
+        won = (overlap / (high - low).clamp_min(torch.finfo(low.dtype).tiny)).clamp(0, 1)
+        shares = torch.zeros_like(scores).scatter_(-1, other, 1 - won)
+        shares[:, c : c + 1] = won
+        return shares
 
     def _tangent(self, w: Tensor) -> Tensor:
         g = torch.randn(w.shape, generator=self.generator, dtype=w.dtype, device=w.device)
         g = g - (g * w).sum(-1, keepdim=True) * w
         return g / g.norm(dim=-1, keepdim=True)
 
-    def _arc_angle(self, score: Tensor, side: Tensor, limit: Tensor, sign: Tensor) -> Tensor:
-        """An angle a context, uniform on the allowed arc round 0; shape (B, 1).
+    def _arc(self, score: Tensor, side: Tensor, limit: Tensor, sign: Tensor) -> tuple[Tensor, Tensor]:
+        """The ends (B, 1) of the allowed arc round 0.
 
         Point i allows |θ − φ_i| < arccos(limit/r_i), with r_i, φ_i the polar form of its (score, side).
         """
-        phase = torch.atan2(sign * side, sign * score)
-        reach = torch.acos((sign * limit / torch.hypot(score, side)).clamp(-1, 1))
+        phase, reach = _polar(sign * score, sign * side, sign * limit)
+        # A point that holds all the way round ends no arc. The arc must be the same from wherever on it the chain
+        # stands, or the chain would favour some places: it may reach beyond ±π.
+        reach = torch.where(reach < math.pi, reach, torch.inf)
         # 0 is allowed, so every arc holds it; rounding may put an end a hair on the wrong side.
-        high = (phase + reach).amin(-1, keepdim=True).clamp(0, math.pi)
-        low = (phase - reach).amax(-1, keepdim=True).clamp(-math.pi, 0)
-        return low + (high - low) * self._uniform(len(score))
+        high = (phase + reach).amin(-1, keepdim=True).clamp_min(0)
+        low = (phase - reach).amax(-1, keepdim=True).clamp_max(0)
+        free = high.isinf()
+        return torch.where(free, -math.pi, low), torch.where(free, math.pi, high)
 
     def _uniform(self, count: int) -> Tensor:
         return torch.rand(count, 1, generator=self.generator, dtype=self.x.dtype, device=self.x.device)
+
+
+def _polar(score: Tensor, side: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
+    """(φ, ρ) such that cos θ · score + sin θ · side > limit where |θ − φ| < ρ."""
+    return torch.atan2(side, score), torch.acos((limit / torch.hypot(score, side)).clamp(-1, 1))

@@ -69,5 +69,6 @@ def settings(draw: st.DrawFn, dtype: torch.dtype, least_n: int = 1) -> Setting:
     """Sixteen settings with ‖Ax‖ up to 10⁴ and steps from 10⁻⁶ R to 2R."""
     R = math.exp(draw(st.floats(math.log(0.02), math.log(100.0))))
     step = math.exp(draw(st.floats(math.log(1e-6), math.log(2.0))))
-    n, d = draw(st.integers(least_n, 6)), draw(st.integers(1, 4))
+    n = draw(st.one_of(st.integers(least_n, 6), st.sampled_from((25, 60))))
+    d = draw(st.one_of(st.integers(1, 4), st.just(20)))
     return make(draw(st.sampled_from(KINDS)), n, d, R, step, draw(seeds), 16, dtype)

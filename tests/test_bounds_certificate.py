@@ -6,7 +6,7 @@ import numpy
 import pytest
 import torch
 
-from icl_lib.bounds import certificate, curvature
+from icl_lib.bounds import certificate, curvature, intervals
 
 LIMITS = {"above": Fraction(str(curvature.UPPER)), "below": Fraction(str(curvature.LOWER))}
 cases = pytest.mark.parametrize("case", certificate.cases(), ids=lambda c: f"{c.side}: {c.name}")
@@ -82,3 +82,45 @@ def _check_domination(f: torch.Tensor, omega: torch.Tensor, j: int, k: int, side
         points = tuple(Fraction(v) for v in (1 - p - t - tau, p, t, tau))
         best = max(float(_value(c, points)) for c in certificate.cases() if c.side == side and c.name in names)
         assert 2 * float(edges.sum()) <= best + 1e-12
+
+
+@cases
+def test_outward_rounded_intervals_prove_the_same_bound(case: certificate.Case) -> None:
+    outcome = intervals.prove(case.polynomial, LIMITS[case.side])
+    assert outcome.proved
+
+
+@pytest.mark.parametrize(("side", "reached"), [("above", "0.30811"), ("below", "0.24040")])
+def test_intervals_do_not_prove_what_is_false(side: str, reached: str) -> None:
+    """Two words exceed `reached`; twice the boxes that prove the true bound do not prove this one."""
+    case = next(c for c in certificate.cases() if c.side == side and c.name == "target elsewhere, edge kept, Q = 0")
+    enough = intervals.prove(case.polynomial, LIMITS[side])
+    assert enough.proved
+    assert not intervals.prove(case.polynomial, Fraction(reached), most=2 * enough.boxes).proved
+
+
+@cases
+def test_interval_bounds_lie_above_exact_values(case: certificate.Case) -> None:
+    """On points, boxes of width 0: the bound exceeds the exact value, and by rounding only."""
+    generator = numpy.random.default_rng(0)
+    weights = generator.integers(1, 2**20, (20, 3))
+    points = weights / 2**22
+    plain = intervals.in_three_variables(case.polynomial)
+    above = intervals.upper_bound(plain, points.T, points.T)
+    for (p, t, tau), bound in zip(points, above, strict=True):
+        exact = _value(case, tuple(map(Fraction, (1 - p - t - tau, p, t, tau))))
+        assert exact < Fraction(bound) < exact + Fraction(1, 10**13)
+
+
+def test_interval_bounds_hold_on_boxes() -> None:
+    generator = numpy.random.default_rng(1)
+    for case in certificate.cases():
+        plain = intervals.in_three_variables(case.polynomial)
+        low = generator.integers(0, 64, (3, 50)) / 256
+        high = low + generator.integers(0, 32, (3, 50)) / 256
+        above = intervals.upper_bound(plain, low, high)
+        for _ in range(20):
+            p, t, tau = low + (high - low) * generator.integers(0, 9, (3, 50)) / 8
+            for k in range(0, 50, 7):
+                point = tuple(map(Fraction, (1 - p[k] - t[k] - tau[k], p[k], t[k], tau[k])))
+                assert _value(case, point) <= Fraction(above[k])

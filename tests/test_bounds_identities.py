@@ -128,6 +128,24 @@ def test_two_words_attain_the_curvatures_and_the_third_derivative() -> None:
     _close(attained, p.new_tensor(curvature.TWO_WORDS_THIRD), 1e-8)
 
 
+@given(sizes, st.floats(-30, 30), st.sampled_from((torch.float32, torch.float64)))
+@few
+def test_spectral_norm_at_any_scale(size: tuple[int, int, int], exponent: float, dtype: torch.dtype) -> None:
+    n, d, seed = size
+    A = normal(seed, n, d).to(dtype)
+    A[:, 0] = 1.0
+    exact = float(torch.linalg.matrix_norm(A.double(), 2))
+    found = spread.spectral_norm(A * 10.0**exponent)
+    assert found.dtype == dtype
+    assert float(found) == pytest.approx(exact * 10.0**exponent, rel=8 * (n + d) * torch.finfo(dtype).eps)
+
+
+def test_spectral_norm_of_a_tiny_matrix_of_rank_one_in_single_precision() -> None:
+    rows = 1e-10 * torch.randn(60, 1, generator=torch.Generator().manual_seed(0)).round()
+    A = rows * torch.randn(20, generator=torch.Generator().manual_seed(1))
+    assert float(spread.spectral_norm(A)) == pytest.approx(float(torch.linalg.matrix_norm(A.double(), 2)), rel=1e-4)
+
+
 def test_constants_of_the_part() -> None:
     assert pytest.approx(0.21588, abs=1e-5) == cumulants.C_4
     bound = curvature.third_derivative_bound(torch.tensor([0.0, 1.0], dtype=torch.float64))
@@ -145,12 +163,25 @@ def test_tanh_law_is_an_equality_for_two_words_and_symmetric_ends(size: float, o
     _close(spread.norm(shifts.prediction_shift(z, delta)), sharp.tanh_law(delta))
 
 
-@pytest.mark.parametrize("n", [2, 3, 4, 5, 25, 200])
-def test_best_constant_lies_between_its_bounds(n: int) -> None:
-    R = torch.tensor([0.05, 0.3, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 10.0], dtype=torch.float64)
-    best = sharp.best_constant(n, R)
-    assert bool((best <= sharp.best_constant_ceiling(n, R) * (1 + 1e-12)).all())
-    assert bool((best >= sharp.best_constant_floor(n, R) * (1 - 1e-6)).all())
+@given(st.one_of(st.integers(2, 8), st.sampled_from((25, 200))), st.floats(0.02, 100.0))
+@few
+def test_best_constant_lies_between_its_bounds(n: int, radius: float) -> None:
+    for dtype, tolerance in ((torch.float64, 1e-6), (torch.float32, 1e-4)):
+        R = torch.tensor([radius], dtype=dtype)
+        best, floor, ceiling = (
+            function(n, R) for function in (sharp.best_constant, sharp.best_constant_floor, sharp.best_constant_ceiling)
+        )
+        assert best.dtype == floor.dtype == ceiling.dtype == dtype
+        assert float(floor) <= float(best) * (1 + tolerance)
+        assert float(best) <= float(ceiling) * (1 + tolerance)
+
+
+def test_bounds_of_the_best_constant_a_little_nearer_are_false() -> None:
+    """For two words both sides are R/2; for many words and a small radius both are R/n."""
+    R = torch.tensor([0.02, 0.5, 2.0], dtype=torch.float64)
+    assert bool((1.001 * sharp.best_constant_floor(2, R) > sharp.best_constant(2, R)).all())
+    assert bool((0.999 * sharp.best_constant_ceiling(2, R) < sharp.best_constant(2, R)).all())
+    assert float(1.001 * sharp.best_constant_floor(200, R[:1])) > float(sharp.best_constant(200, R[:1]))
 
 
 @given(st.integers(2, 6), st.floats(0.1, 3.0), seeds)
@@ -191,6 +222,50 @@ def test_every_weight_shift_is_a_data_shift(size: tuple[int, int, int]) -> None:
     _close(spread.spectral_norm(dA), least, 1e-10)
     _close(torch.linalg.matrix_norm(dA), least, 1e-10)
     assert float(spread.norm(closeness.mismatch(A, dA, x, dx))) < 1e-12
+
+
+@given(sizes)
+@few
+def test_no_matching_shift_is_smaller(size: tuple[int, int, int]) -> None:
+    """Other steps of the document that match: the least one plus what does not act on x, or acts along 1."""
+    n, d, seed = size
+    A, x, dx = normal(seed, n, d), normal(seed + 1, d), normal(seed + 2, d)
+    least = closeness.matching_shift(A, x, dx)
+    other, level = normal(seed + 3, 20, n, d), normal(seed + 4, 20, 1, 1)
+    silent = other - (other @ x).unsqueeze(-1) * x / x.square().sum()
+    shift = least + silent + level * x / x.square().sum()
+    _close(softmax_regression.predict(A + shift, x.expand(20, d)), softmax_regression.predict(A, x + dx).expand(20, n))
+    limit = spread.norm(spread.centre(A @ dx)) / spread.norm(x)
+    assert bool((spread.spectral_norm(shift) >= limit * (1 - 1e-9)).all())
+    assert bool((torch.linalg.matrix_norm(shift) >= limit * (1 - 1e-9)).all())
+
+
+@given(sizes)
+@few
+def test_gradient_is_the_derivative_of_a_readout(size: tuple[int, int, int]) -> None:
+    n, d, seed = size
+    A, x, b = normal(seed, n, d), normal(seed + 1, d), normal(seed + 2, n)
+    values = softmax_regression.predict(A, x) - b
+
+    def readout(query: Tensor) -> Tensor:
+        return (A @ query).softmax(-1) @ values
+
+    _close(torch.func.grad(readout)(x), softmax_regression.gradient(A, x, b))
+
+
+@given(sizes, st.floats(0.1, 50.0))
+@few
+def test_from_zero_the_step_is_the_cross_entropy_step(size: tuple[int, int, int], rate: float) -> None:
+    n, d, seed = size
+    A, b, zero = normal(seed, n, d), torch.softmax(normal(seed + 1, n), -1), torch.zeros(d, dtype=torch.float64)
+
+    def cross_entropy(x: Tensor) -> Tensor:
+        return -(b * (A @ x).log_softmax(-1)).sum()
+
+    step = -rate * softmax_regression.gradient(A, zero, b)
+    _close(step, -rate / n * torch.func.grad(cross_entropy)(zero))
+    uncentred = rate / n * A @ (A.mT @ b)
+    _close(uncentred - A @ step, rate / n * A @ A.mean(0))
 
 
 @given(sizes)
@@ -298,6 +373,8 @@ def test_a_weight_a_little_too_small_leaves_a_direction_of_negative_curvature() 
 def test_without_full_rank_no_weight_makes_it_strongly_convex() -> None:
     with pytest.raises(ValueError, match="A must have full column rank"):
         curvature.convexity_weight(torch.ones(3, 2, dtype=torch.float64), 1.0)
+    with pytest.raises(ValueError, match="A must have full column rank"):
+        curvature.convexity_weight(normal(0, 2, 3), 1.0)
 
 
 def test_an_extra_factor_R_makes_the_norm_lemma_false() -> None:

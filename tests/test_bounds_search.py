@@ -15,11 +15,17 @@ def _search(inequality: Inequality, n: int, R: tuple[float, float] = (0.02, 3.0)
     return worst_ratio(inequality, Family(n, *R), Ascent(restarts=32, steps=steps), generator)
 
 
-def _falsified(inequality: Inequality) -> bool:
-    """Whether a search finds left > right: at n = 2, except for the two statements that are tight for many words."""
-    for n in (6,) if inequality.key in ("attention-cross-entropy", "sensitivity") else (2, 6):
+def _falsified(inequality: Inequality, key: str) -> bool:
+    """Whether a search finds left > right, where the statement `key` is tight: mostly for two words."""
+    cases = [(2, (0.02, 3.0)), (6, (0.02, 3.0))]
+    if key in ("attention-cross-entropy", "sensitivity"):
+        cases = cases[1:]
+    if key in ("attention-1-tv", "attention-2-tv"):
+        # Tight where both sides are near 1: at large radii.
+        cases = [(3, (3.0, 6.0))]
+    for n, R in cases:
         try:
-            _search(inequality, n)
+            _search(inequality, n, R)
         except InequalityViolated:
             return True
     return False
@@ -27,7 +33,7 @@ def _falsified(inequality: Inequality) -> bool:
 
 @pytest.mark.parametrize("inequality", statements.ALL, ids=lambda q: q.key)
 def test_negative_control_a_constant_a_little_too_small_is_falsified(inequality: Inequality) -> None:
-    assert _falsified(inequality.with_factor(inequality.fails_at))
+    assert _falsified(inequality.with_factor(inequality.fails_at), inequality.key)
 
 
 @pytest.mark.parametrize("key", ["shift-x", "shift-A", "tanh-tv", "third-cumulant", "gradient", "curvature-above"])

@@ -283,7 +283,10 @@ def test_the_ladder_runs_from_neighbours_to_the_posterior():
     assert loss["posterior"] < loss["one linear step"]
     assert loss["4 linear steps"] < loss["one linear step"]
     assert float(result.gap.sel(classifier="one linear step")) == 0
+    assert float(result.above.sel(classifier="posterior")) == 0
+    assert result.above.sel(classifier="nearest neighbours") > 0
     assert result.half.size == 2
+    assert float(result.surprise) == pytest.approx(float(loss["posterior"] - result.entropy))
 
 
 def test_neighbours_vote():
@@ -339,12 +342,32 @@ def test_the_posterior_of_a_half_circle_is_known():
     orthogonal = torch.stack([-context.x[:, 0, 1], context.x[:, 0, 0]], -1)
     open_ = references.posterior(context.x, context.y, orthogonal, w, 400, stream(0, "test/chain"))[0]
     assert float((open_ * context.y[:, 0]).sum(-1).mean()) == pytest.approx(0.5, abs=0.05)
+    # Between them it is known: w_1 − w_2 has a uniform direction, so a query at an angle α agrees with chance 1 − α/π.
+    between = torch.nn.functional.normalize(orthogonal + context.x[:, 0], dim=-1)
+    known = references.posterior(context.x, context.y, between, w, 400, stream(0, "test/chain"))[0]
+    assert float((known * context.y[:, 0]).sum(-1).mean()) == pytest.approx(0.75, abs=0.02)
+
+
+def test_shares_of_an_arc_are_the_frequencies_along_it():
+    task = SphereClassification(12, 3, 4)
+    context, w = task.sample_with_classes(50, stream(0, "test"), dtype=torch.float64)
+    chain = references._Chain(context.x, context.y, context.x_query, w, stream(0, "test/chain"))
+    direction = chain._tangent(chain.w[:, 1])
+    for low, high in ((-0.8, 1.3), (-3.1, 3.1), (-2.0, 0.1)):
+        ends = [torch.full((50, 1), end, dtype=torch.float64) for end in (low, high)]
+        shares = chain._shares(1, direction, *ends)
+        angles = torch.linspace(low, high, 4001, dtype=torch.float64)[:, None, None]
+        moved = w.expand(4001, *w.shape).clone()
+        moved[:, :, 1] = angles.cos() * w[:, 1] + angles.sin() * direction
+        best = (moved @ context.x_query.unsqueeze(-1)).squeeze(-1).argmax(-1)
+        counted = torch.nn.functional.one_hot(best, 4).double().mean(0)
+        torch.testing.assert_close(shares, counted, rtol=0, atol=2e-3)
 
 
 def test_chains_stay_where_every_label_agrees():
     task = SphereClassification(40, 3, 4)
     context, w = task.sample_with_classes(30, stream(0, "test"), dtype=torch.float64)
-    chain = references._Chain(context.x, context.y, w, stream(0, "test/chain"))
+    chain = references._Chain(context.x, context.y, context.x_query, w, stream(0, "test/chain"))
     for _ in range(20):
         chain.sweep()
         labels = (context.x @ chain.w.mT).argmax(-1)

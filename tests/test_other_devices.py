@@ -5,27 +5,75 @@ its normals injected; the meta device stands in for autograd.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.overrides import TorchFunctionMode
 
-from icl_lib import alignment, reduced_sampling, training
+from icl_lib import alignment, classifier_attention, reduced_sampling, training
 from icl_lib import softmax_regression as sr
 from icl_lib.attention import KINDS, labelled_tokens, self_attention, softmax_regression_tokens
+from icl_lib.classifier_attention import Row
+from icl_lib.experiments import classification
 from icl_lib.experiments import softmax_regression as experiment
+from icl_lib.experiments.classification import paper_scale, train_weights
 from icl_lib.experiments.softmax_regression import Closeness
-from icl_lib.tasks import SoftmaxRegression
+from icl_lib.tasks import SoftmaxRegression, SphereClassification
 
 R, B, N, D = 3, 5, 7, 4
+
+
+class Pretence(TorchFunctionMode):
+    """Indexing and moves to the device by other calls than usual: the usual ones ask for the device's driver first."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), named: dict[str, Any] | None = None
+    ) -> Any:
+        if function is Tensor.__getitem__ and isinstance(arguments[1], tuple | int | slice):
+            return view(*arguments)
+        if function is Tensor.__setitem__ and isinstance(arguments[1], tuple | int | slice):
+            part = view(*arguments[:2])
+            value = arguments[2]
+            if not isinstance(value, Tensor):
+                return part.fill_(value)
+            # A mix of devices that PyTorch allows: it copies, and the loop waits.
+            assert value.device.type == part.device.type, "a value from another device is assigned"
+            return torch.ops.aten.copy_(part, value)
+        if function is Tensor.to and isinstance(arguments[1], torch.device):
+            return torch.ops.aten._to_copy(arguments[0], device=arguments[1])
+        return function(*arguments, **(named or {}))
+
+
+def view(tensor: Tensor, index: Any) -> Tensor:
+    """tensor[index] for integers, slices without a step and an ellipsis."""
+    entries = list(index) if isinstance(index, tuple) else [index]
+    gap = entries.index(...) if ... in entries else len(entries)
+    entries[gap : gap + 1] = [slice(None)] * (tensor.ndim - len(entries) + (gap < len(entries)))
+    dim = 0
+    for entry in entries:
+        if isinstance(entry, slice):
+            start, stop, _ = entry.indices(tensor.shape[dim])
+            tensor = tensor.narrow(dim, start, max(0, stop - start))
+            dim += 1
+        else:
+            tensor = tensor.select(dim, entry)
+    return tensor
 
 
 @pytest.fixture
 def gpu() -> Iterator[torch.device]:
     """Inside, tensors are fake, and those on this device belong to a GPU that is not there."""
-    with FakeTensorMode():
+    with FakeTensorMode(), Pretence():
         yield torch.device("cuda")
+
+
+@pytest.mark.parametrize("index", [0, slice(1, 3), (..., -1), (slice(2), slice(1, None)), (1, ..., slice(-1, None))])
+def test_the_pretended_indexing_is_indexing(index: Any) -> None:
+    tensor = torch.arange(60).view(3, 4, 5)
+    assert torch.equal(view(tensor, index), tensor[index])
 
 
 def reduced_tasks(
@@ -123,3 +171,37 @@ def test_gradients_by_autograd_need_no_value() -> None:
     W = [torch.empty(D + 2, D + 2, device=meta, requires_grad=True) for _ in range(3)]
     layer = self_attention(softmax_regression_tokens(A, b, A), *W, kind="softmax")
     assert {slope.device.type, *(g.device.type for g in torch.autograd.grad(layer.sum(), W))} == {"meta"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("blocks", ["all", "apart"])
+def test_the_whole_training_loop_of_a_classifier_stays_on_the_device(
+    gpu: torch.device, kind: str, blocks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Contexts and labels too: a look at whether classes tie would raise."""
+    task = SphereClassification(N, D, 3)
+    config = paper_scale(task, kind, blocks=blocks, repetitions=R, batch=B, steps=3, warm_up=1)
+    monkeypatch.setattr(classification, "stream", lambda *_: None)
+    monkeypatch.setattr(training, "train", training.run_steps)
+    last = train_weights(config, gpu, [0, 3])
+    assert {name: (W.device.type, tuple(W.shape)) for name, W in last.items()} == dict.fromkeys(
+        ("W_Q", "W_K", "W_V"), ("cuda", (2, R, D + 3, D + 3))
+    )
+
+
+@pytest.mark.parametrize("change", [{}, {"inputs": "gaussian", "offset": 0.5, "prototypes": 2}, {"noise": 0.1}])
+def test_contexts_are_drawn_on_the_device(gpu: torch.device, change: dict[str, Any]) -> None:
+    drawn, w = SphereClassification(N, D, 3, **change).sample_with_classes(B, None, gpu)
+    assert {part.device.type for part in (*drawn, w)} == {"cuda"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_classifier_and_its_metrics_stay_on_the_device(gpu: torch.device, kind: str) -> None:
+    tokens = torch.empty(B, D + 3, N + 1, device=gpu)
+    row = Row(torch.empty(D, D + 3, device=gpu), torch.empty(3, D + 3, device=gpu))
+    p, J = classifier_attention.sensitivity(kind, tokens, row)
+    found = (
+        *(p, J, classifier_attention.logits(kind, tokens, row)),
+        *(alignment.classifier_model_diff(J, J), alignment.classifier_model_cos(J, J), alignment.entropy(p)),
+    )
+    assert {t.device.type for t in found} == {"cuda"}

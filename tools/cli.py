@@ -21,6 +21,7 @@ def parser() -> argparse.ArgumentParser:
         ("recheck", "nbval on every reference, with nothing reused"),
         ("reference", "write the references anew from the executed chapters"),
         ("pdf", "print what the last build has staged"),
+        ("archive", "pack the last build into one file"),
         ("chapter", "execute one chapter"),
     ):
         command = commands.add_parser(name, help=what)
@@ -64,8 +65,9 @@ def _interrupt(*_: object) -> None:
 
 
 def _run(layout: Layout, given: argparse.Namespace) -> None:
-    from tools import commands
+    from tools import archive, commands
     from tools.catalogue import load
+    from tools.progress import Progress
 
     catalogue = load(layout)
     if given.command == "chapter":
@@ -81,5 +83,7 @@ def _run(layout: Layout, given: argparse.Namespace) -> None:
             commands.recheck(layout, catalogue, given.jobs)
         elif given.command == "pdf":
             commands.pdf(layout, catalogue)
+        elif given.command == "archive":
+            archive.make(layout, Progress())
         else:
             commands.reference(layout, catalogue, [catalogue.page(name) for name in given.pages], given.jobs)

@@ -73,7 +73,7 @@ FOURTH = Inequality(
     page=PAGE,
     left=lambda p: fourth_cumulant(_f(p), p.by_x, p.by_A).abs(),
     right=lambda p: _fourth_over(p, C_4),
-    fails_at=0.57,
+    fails_at=0.575,
     magnitude=lambda p: p.by_x.abs().amax(-1) ** 3 * p.by_A.abs().amax(-1),
 )
 

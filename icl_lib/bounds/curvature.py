@@ -17,7 +17,7 @@ from icl_lib.bounds.inequality import Inequality, Setting, Side, apply
 from icl_lib.bounds.sharp import jacobian_norm
 from icl_lib.bounds.shifts import prediction_shift
 from icl_lib.bounds.spread import centre, centred_norm, diameter, norm, osc, spectral_norm
-from icl_lib.softmax_regression import apply_softmax_jacobian, gradient, hessian
+from icl_lib.softmax_regression import apply_softmax_jacobian, gradient, hessian, loss
 from icl_lib.validation import check_last_dimensions, check_number
 
 PAGE = "bounds/curvature"
@@ -122,10 +122,10 @@ def convexity_weight(A: Tensor, strength: float) -> Tensor:
     """
     check_number("strength", strength, above=0)
     check_last_dimensions("A", A, n=None, d=None)
-    smallest = torch.linalg.eigvalsh(A.mT @ A)[..., 0]
-    if bool((smallest <= A.shape[-2] * torch.finfo(A.dtype).eps * spectral_norm(A).square()).any()):
+    values, (n, d) = torch.linalg.svdvals(A), A.shape[-2:]
+    if d > n or bool((values[..., -1] <= n * torch.finfo(A.dtype).eps * values[..., 0]).any()):
         raise ValueError("A must have full column rank, or no weight makes the problem strongly convex")
-    return LOWER + strength / smallest
+    return LOWER + strength / values[..., -1].square()
 
 
 def _f(p: Setting) -> Tensor:
@@ -150,6 +150,16 @@ def _curvatures_of_residual(p: Setting) -> Tensor:
 def _any_residual(p: Setting) -> Tensor:
     """(B − A)x, which may be any vector, enlarged so that its part of the curvature outweighs J²."""
     return 1e4 * p.by_A / p.R.square().unsqueeze(-1)
+
+
+def _any_target(p: Setting) -> Tensor:
+    return _f(p) - _any_residual(p)
+
+
+def _curvatures_in_range(p: Setting, b: Tensor) -> Tensor:
+    """Eigenvalues of QᵀBQ in ascending order, Q an orthonormal basis of the range of A: hᵀ∇²L h over ‖Ah‖²."""
+    Q = torch.linalg.qr(p.A).Q
+    return torch.linalg.eigvalsh(Q.mT @ curvature_matrix(_f(p), b) @ Q)
 
 
 def _local_curvature(p: Setting) -> Tensor:
@@ -184,6 +194,16 @@ def _decrease(p: Setting, rate: Tensor) -> Tensor:
     A = _centred(p)
     h = prediction_shift(p.z, apply(A, -rate.unsqueeze(-1) * gradient(A, p.x, p.b)))
     return -((p.z.softmax(-1) - p.b) * h).sum(-1) - 0.5 * h.square().sum(-1)
+
+
+def _least_gradient(p: Setting, rate: Tensor, steps: int) -> Tensor:
+    """min over t < `steps` of ‖∇L(x_t)‖² along gradient descent from x."""
+    A, x, squares = _centred(p), p.x, []
+    for _ in range(steps):
+        g = gradient(A, x, p.b)
+        squares.append(g.square().sum(-1))
+        x = x - rate.unsqueeze(-1) * g
+    return torch.stack(squares).amin(0)
 
 
 def _global_rate(p: Setting) -> Tensor:
@@ -322,8 +342,6 @@ HESSIANS = [
         lambda p: _curvatures_of_residual(p)[..., -1],
         lambda p: 0.25 + osc(_any_residual(p)) / (3 * math.sqrt(3)),
         magnitude=lambda p: 1 + _any_residual(p).abs().amax(-1),
-        bound="by hand",
-        fails_at=0.9,
     ),
     _sharp(
         "curvature-below-any-target",
@@ -333,8 +351,6 @@ HESSIANS = [
         lambda p: -_curvatures_of_residual(p)[..., 0],
         lambda p: osc(_any_residual(p)) / (3 * math.sqrt(3)),
         magnitude=lambda p: 1 + _any_residual(p).abs().amax(-1),
-        bound="by hand",
-        fails_at=0.9,
     ),
     _sharp(
         "curvature-local",
@@ -352,7 +368,7 @@ HESSIANS = [
         "thm-hessian-lipschitz",
         lambda p: third_derivative(_f(p), p.b, _direction(p)).abs(),
         lambda p: third_derivative_bound(p.b) * centred_norm(p.A) ** 3,
-        fails_at=0.34,
+        fails_at=0.35,
         bound="proved",
         magnitude=lambda p: spectral_norm(p.A) ** 3,
     ),
@@ -369,6 +385,27 @@ HESSIANS = [
     ),
 ]
 
+CONVEXITY = [
+    _sharp(
+        "convexity",
+        "−hᵀ∇²L h / ‖Ah‖²",
+        "0.24041",
+        "cor-convexity",
+        lambda p: -_curvatures_in_range(p, p.b)[..., 0],
+        lambda p: LOWER * _one(p),
+        magnitude=_one,
+    ),
+    _sharp(
+        "convexity-any-target",
+        "−hᵀ∇²L h / ‖Ah‖², any target",
+        "(1 + osc b)/3√3",
+        "cor-convexity",
+        lambda p: -_curvatures_in_range(p, _any_target(p))[..., 0],
+        lambda p: (1 + osc(_any_target(p))) / (3 * math.sqrt(3)),
+        magnitude=lambda p: 1 + _any_target(p).abs().amax(-1),
+    ),
+]
+
 DESCENT = [
     _sharp(
         "descent",
@@ -378,6 +415,7 @@ DESCENT = [
         lambda p: _gain(p, _global_rate(p)),
         lambda p: _decrease(p, _global_rate(p)),
         fails_at=0.9,
+        bound="proved",
         magnitude=_one,
     ),
     _sharp(
@@ -387,10 +425,21 @@ DESCENT = [
         "cor-descent",
         lambda p: _gain(_from_zero(p), _local_rate(p)),
         lambda p: _decrease(_from_zero(p), _local_rate(p)),
-        fails_at=0.65,
+        fails_at=0.66,
         bound="proved",
         magnitude=_one,
     ),
+    _sharp(
+        "descent-many",
+        "least gradient of 3 steps",
+        "min ‖g_t‖² ≤ 2L(x₀)/3η",
+        "cor-descent",
+        lambda p: _least_gradient(p, _global_rate(p), steps=3),
+        lambda p: 2 * loss(_centred(p), p.x, p.b) / (3 * _global_rate(p)),
+        fails_at=0.45,
+        bound="proved",
+        magnitude=lambda p: centred_norm(p.A).square(),
+    ),
 ]
 
-INEQUALITIES = [*GRADIENTS, *HESSIANS, *DESCENT]
+INEQUALITIES = [*GRADIENTS, *HESSIANS, *CONVEXITY, *DESCENT]

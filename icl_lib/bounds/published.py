@@ -81,6 +81,14 @@ def _log_step_A(p: Setting) -> Tensor:
     return spectral_norm(p.B - p.A).log()
 
 
+def _by_x(p: Setting) -> Tensor:
+    return p.by_x
+
+
+def _by_A(p: Setting) -> Tensor:
+    return p.by_A
+
+
 def log_shift(z: Tensor, delta: Tensor) -> Tensor:
     """log ‖f(z + δ) − f(z)‖₂."""
     return norm(prediction_shift(z, delta)).log()
@@ -91,13 +99,20 @@ Constant = Callable[[int, Tensor], Tensor]
 
 
 def _lipschitz(
-    statement: str, bound: str, text: str, label: str, change: Moved, constant: Constant, fails_at: float
+    statement: str,
+    bound: str,
+    text: str,
+    label: str,
+    change: Moved,
+    constant: Constant,
+    fails_at: float,
+    name: str | None = None,
 ) -> list[Inequality]:
     """change ≤ constant(n, R) · size of the step, for a step of x and for a step of A."""
 
     def one(moved: str, left: Side, step: Side) -> Inequality:
         return Inequality(
-            key=f"{label.split('-', 1)[1]}-{moved}-{bound}",
+            key=f"{name or label.split('-', 1)[1]}-{moved}-{bound}",
             statement=f"{statement}, moving {moved}",
             bound=bound,
             constant=text,
@@ -145,36 +160,43 @@ def _exponential(bound: str, text: str, constant: Constant, fails_at: float) -> 
     )
 
 
-def _inverse(bound: str, text: str, floor: Constant, fails_at: float) -> Inequality:
+def _inverse(bound: str, text: str, floor: Constant, fails_at: float) -> list[Inequality]:
+    """|1/α − 1/α'| ≤ |α − α'| / floor², for a step of x and for a step of A."""
+
+    def one(moved: str, by: Side) -> Inequality:
+        return Inequality(
+            key=f"inverse-{moved}-{bound}",
+            statement=f"change of 1/α against α, moving {moved}",
+            bound=bound,
+            constant=text,
+            label="lem-inverse",
+            page=PAGE,
+            left=lambda p: log_inverse_normaliser_shift(p.z, by(p)),
+            right=lambda p: log_normaliser_shift(p.z, by(p)) - 2 * floor(p.n, p.R),
+            fails_at=fails_at,
+            log=True,
+        )
+
+    return [one("x", _by_x), one("A", _by_A)]
+
+
+def _cauchy_schwarz(moved: str, by: Side) -> Inequality:
     return Inequality(
-        key=f"inverse-{bound}",
-        statement="change of 1/α, against α",
-        bound=bound,
-        constant=text,
-        label="lem-inverse",
+        key=f"cauchy-schwarz-{moved}",
+        statement=f"change of α against u, moving {moved}",
+        bound="published",
+        constant="√n",
+        label="lem-normaliser-shift",
         page=PAGE,
-        left=lambda p: log_inverse_normaliser_shift(p.z, p.by_x),
-        right=lambda p: log_normaliser_shift(p.z, p.by_x) - 2 * floor(p.n, p.R),
-        fails_at=fails_at,
+        left=lambda p: log_normaliser_shift(p.z, by(p)),
+        right=lambda p: 0.5 * math.log(p.n) + log_exponential_shift(p.z, by(p)),
+        fails_at=0.98,
         log=True,
     )
 
 
-CAUCHY_SCHWARZ = Inequality(
-    key="cauchy-schwarz",
-    statement="change of α, against u",
-    bound="published",
-    constant="√n",
-    label="lem-normaliser-shift",
-    page=PAGE,
-    left=lambda p: log_normaliser_shift(p.z, p.by_x),
-    right=lambda p: 0.5 * math.log(p.n) + log_exponential_shift(p.z, p.by_x),
-    fails_at=0.98,
-    log=True,
-)
-
 INEQUALITIES: list[Inequality] = [
-    _normaliser("published", "e^(R²)", lambda n, R: -R.square(), 0.45),
+    _normaliser("published", "e^(R²)", lambda n, R: -R.square(), 0.49),
     _normaliser("sharp", "e^(R²/√n)/n", log_normaliser_floor, 0.98),
     _exponential("published", "√n e^(R²)", lambda n, R: 0.5 * math.log(n) + R.square(), 0.98),
     _exponential("sharp", "S(n, R²)", log_S, 0.98),
@@ -196,7 +218,8 @@ INEQUALITIES: list[Inequality] = [
         lambda n, R: R.log() + R.square(),
         0.98,
     ),
-    CAUCHY_SCHWARZ,
+    _cauchy_schwarz("x", _by_x),
+    _cauchy_schwarz("A", _by_A),
     *_lipschitz(
         "change of α",
         "published",
@@ -215,17 +238,28 @@ INEQUALITIES: list[Inequality] = [
         lambda n, R: R.log() + log_S(n, R),
         0.97,
     ),
-    _inverse("published", "e^(2R²)", lambda n, R: -R.square(), 0.24),
-    _inverse("sharp", "e^(2R²/√n)/n²", log_normaliser_floor, 0.98),
+    *_inverse("published", "e^(2R²)", lambda n, R: -R.square(), 0.245),
+    *_inverse("sharp", "e^(2R²/√n)/n²", log_normaliser_floor, 0.98),
+    *_lipschitz(
+        "change of f",
+        "chain",
+        "√n R e^(2R²) + n^1.5 R e^(4R²)",
+        "prop-chain",
+        log_shift,
+        log_chain,
+        0.115,
+        name="lemmas",
+    ),
     *_lipschitz("change of f", "published", "n^1.5 e^(5R²)", "prop-chain", log_shift, log_R_f, 0.033),
     *_lipschitz(
         "change of f",
         "repaired",
         "(1 + √n)/n · R e^(R²(1 + 1/√n))",
-        "prop-chain",
+        "prop-repaired-chain",
         log_shift,
         log_repaired_chain,
         0.40,
+        name="chain",
     ),
     *_lipschitz("bounded shift", "published", "n^1.5 e^(10R²)", "thm-bounded-shift", log_shift, log_M, 0.0235),
 ]

@@ -221,6 +221,46 @@ BOUNDED_SHIFTS = [
         lambda p: diameter_bound(p.A, p.y - p.x),
         bound="sharp, diameter",
     ),
+    _sharp(
+        "shift-x-diameter-linear",
+        f"{SHIFT} x",
+        "diam(A)/2√2",
+        "cor-norms",
+        lambda p: norm(_shift_x(p)),
+        lambda p: diameter(p.A) / (2 * math.sqrt(2)) * _step_x(p),
+        bound="sharp, diameter, linear",
+    ),
+    _sharp(
+        "diameter",
+        "diam(A)",
+        "√2 ‖PA‖",
+        "cor-norms",
+        lambda p: diameter(p.A),
+        lambda p: math.sqrt(2) * centred_norm(p.A),
+        magnitude=lambda p: spectral_norm(p.A),
+    ),
+]
+
+BALL = [
+    _sharp(
+        "largest-probability",
+        "f₍₁₎ for ‖z‖ ≤ R²",
+        "p*",
+        "thm-best-constant",
+        lambda p: p.z.softmax(-1).amax(-1),
+        lambda p: largest_probability(p.n, p.R),
+        least_n=2,
+    ),
+    _sharp(
+        "jacobian-ball",
+        "‖J‖ for ‖z‖ ≤ R²",
+        "min(½, p*)",
+        "thm-best-constant",
+        lambda p: jacobian_norm(p.z.softmax(-1)),
+        lambda p: best_constant_ceiling(p.n, p.R) / p.R,
+        bound="sharp, with n",
+        least_n=2,
+    ),
 ]
 
 JACOBIANS = [
@@ -279,6 +319,15 @@ FINITE_SHIFTS = [
         lambda p: tanh_law(p.by_x),
     ),
     _sharp(
+        "half-l2",
+        FINITE,
+        "½‖Pδ‖",
+        "thm-sharp-shift",
+        lambda p: norm(_shift_x(p)),
+        lambda p: 0.5 * norm(centre(p.by_x)),
+        bound="sharp, linear",
+    ),
+    _sharp(
         "max-osc",
         NORMS,
         "‖f − f'‖∞ ≤ ¼ osc δ",
@@ -328,6 +377,15 @@ FINITE_SHIFTS = [
         magnitude=lambda p: p.by_x.abs().amax(-1),
     ),
     _sharp(
+        "divergence-l2",
+        NORMS,
+        "KL(f, f') ≤ ¼ ‖δ‖₂²",
+        "cor-norms",
+        lambda p: divergence(p.z, p.by_x),
+        lambda p: 0.25 * p.by_x.square().sum(-1),
+        magnitude=lambda p: p.by_x.abs().amax(-1),
+    ),
+    _sharp(
         "log-ratio",
         NORMS,
         "log f_i/f'_i ≤ osc δ",
@@ -337,7 +395,7 @@ FINITE_SHIFTS = [
     ),
 ]
 
-INEQUALITIES = [*BOUNDED_SHIFTS, *JACOBIANS, *FINITE_SHIFTS]
+INEQUALITIES = [*BOUNDED_SHIFTS, *BALL, *JACOBIANS, *FINITE_SHIFTS]
 
 
 def _residual_after(p: Setting) -> Tensor:

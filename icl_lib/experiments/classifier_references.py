@@ -44,9 +44,9 @@ class ReferenceLadder:
     linear_steps: tuple[int, ...] = (4, 16, 64)
     kernel_steps: tuple[int, ...] = (4, 16)
     tuning: int = 100
-    test: int = 600
-    sampled: int = 120
-    sweeps: int = 3000
+    test: int = 1000
+    sampled: int = 400
+    sweeps: int = 2000
     seed: int = 0
     device: str = "auto"
 
@@ -61,7 +61,12 @@ class ReferenceLadder:
             check_integer("a number of steps", steps, 1)
 
     def compute(self, device: torch.device) -> xarray.Dataset:
-        """`loss` and the paired `gap` to the linear step over `classifier`, with errors, and the posterior's halves."""
+        """Over `classifier`: `loss`, the paired `gap` to the linear step, and `above`, what is lost on the posterior.
+
+        Each with its error; `above` is over the contexts with a posterior. There too: `half`, the loss of the chains'
+        halves; `entropy` of the posterior, whose mean is that of its loss if the chains are right, and `surprise`,
+        loss − entropy.
+        """
         tune = self.task.sample(self.tuning, stream(self.seed, "tune"))
         # One step has one or two numbers to fit, and costs nothing: it gets more contexts.
         many = self.task.sample(40 * self.tuning, stream(self.seed, "tune/steps"))
@@ -83,18 +88,22 @@ class ReferenceLadder:
         p, halves = references.posterior(x, y, x_query, w[few].double(), self.sweeps, chain)
         sampled = _log_loss(p, test.y_query[few])
         base = losses["one linear step"]
-        data = {name: (loss, base - loss) for name, loss in losses.items()}
-        data["posterior"] = (sampled, base[few] - sampled)
-        columns = {
-            "loss": [float(loss.mean()) for loss, _ in data.values()],
-            "standard_error": [_error(loss) for loss, _ in data.values()],
-            "gap": [float(gap.mean()) for _, gap in data.values()],
-            "gap_error": [_error(gap) for _, gap in data.values()],
-        }
+        data = {name: (loss, base - loss, loss[few] - sampled) for name, loss in losses.items()}
+        data["posterior"] = (sampled, base[few] - sampled, torch.zeros_like(sampled))
+        columns = {}
+        for k, name in enumerate(("loss", "gap", "above")):
+            columns[name] = [float(row[k].mean()) for row in data.values()]
+            columns[f"{name}_error"] = [_error(row[k]) for row in data.values()]
         result = xarray.Dataset(
             {name: ("classifier", values) for name, values in columns.items()}, coords={"classifier": list(data)}
         )
-        return result.assign(half=("part", [float(_log_loss(h, test.y_query[few]).mean()) for h in halves]))
+        entropy = -(p * p.log()).sum(-1)
+        return result.assign(
+            half=("part", [float(_log_loss(h, test.y_query[few]).mean()) for h in halves]),
+            entropy=float(entropy.mean()),
+            surprise=float((sampled - entropy).mean()),
+            surprise_error=_error(sampled - entropy),
+        )
 
 
 def _log_loss(p: Tensor, y: Tensor) -> Tensor:

@@ -51,7 +51,8 @@ def _seen(context: Examples, task: SphereClassification, view: str) -> Examples:
     return context._replace(x=context.x[..., kept], x_query=context.x_query[..., kept])
 
 
-def _collect(blocks: Iterator[tuple[Scores, Tensor]]) -> tuple[list[Scores], Tensor]:
+def collect(blocks: Iterator[tuple[Scores, Tensor]]) -> tuple[list[Scores], Tensor]:
+    """The scores of all blocks, and the labels of all queries in their order."""
     scores, labels = zip(*blocks, strict=True)
     return list(scores), torch.cat(labels)
 
@@ -84,7 +85,7 @@ class FittedSteps:
 
         Arithmetic is the CPU's: the contexts are few, and the same on every device.
         """
-        scores, y = _collect(contexts(self.task, self.tuning, "tune", self.seed, self.view))
+        scores, y = collect(contexts(self.task, self.tuning, "tune", self.seed, self.view))
         fits = [fit(step, scores, y) for step in self.steps]
         fits[0] = replace(fits[0], eta=tuple(self.first_factor * eta for eta in fits[0].eta))
         return compare(fits, contexts(self.task, self.test, "test", self.seed, self.view))
@@ -144,7 +145,7 @@ class MixedLengths:
     def compute(self, device: torch.device) -> xarray.Dataset:
         """What `compare` returns, with a further dimension `n`, the length of the test contexts."""
         share = max(1, self.tuning // len(self.lengths))
-        parts = [_collect(contexts(self._task(n), share, f"tune/{n}", self.seed)) for n in self.lengths]
+        parts = [collect(contexts(self._task(n), share, f"tune/{n}", self.seed)) for n in self.lengths]
         scores, y = [part for many, _ in parts for part in many], torch.cat([labels for _, labels in parts])
         fits = [fit(step, scores, y) for step in self.steps]
         tested = [compare(fits, contexts(self._task(n), self.test, f"test/{n}", self.seed)) for n in self.test_lengths]
@@ -173,7 +174,7 @@ class Landscape:
 
     def compute(self, device: torch.device) -> xarray.Dataset:
         """`loss` and `eta` over `beta`, and `surface`, the loss over `gain` and `beta`."""
-        scores, y = _collect(contexts(self.task, self.tuning, "tune", self.seed))
+        scores, y = collect(contexts(self.task, self.tuning, "tune", self.seed))
         widths = numpy.linspace(self.lowest, self.highest, self.points)
         gains = numpy.linspace(-16, 24, 41)
         eta, loss, surface = [], [], []
@@ -202,9 +203,9 @@ class AdaptiveRates:
 
     def compute(self, device: torch.device) -> xarray.Dataset:
         """`rate` and `loss` over `context`, with the β and η fitted."""
-        scores, y = _collect(contexts(self.task, self.tuning, "tune", self.seed))
+        scores, y = collect(contexts(self.task, self.tuning, "tune", self.seed))
         fitted = fit(SOFTMAX, scores, y, WIDTHS)
-        scores, y = _collect(contexts(self.task, self.test, "test", self.seed))
+        scores, y = collect(contexts(self.task, self.test, "test", self.seed))
         total = torch.cat([torch.exp(fitted.beta * (part.s - 1)).sum(-1) for part in scores])
         loss = torch.cat([cross_entropy(fitted.logits(part), part_y) for part, part_y in _paired(scores, y)])
         rate = fitted.eta[0] * self.task.n / (total + 1)

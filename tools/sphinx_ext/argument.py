@@ -2,6 +2,7 @@
 
 import json
 import re
+import textwrap
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path, PurePosixPath
@@ -20,7 +21,8 @@ NEEDS = re.compile(r"\byou need\b.*?(?=\n\s*\n|\Z)", re.IGNORECASE | re.DOTALL)
 REFERENCE = re.compile(r"\{(?:prf:ref|eq|ref|numref)\}`(?:[^`<]*<)?([^`>]+)>?`")
 LINK = re.compile(r"\]\(([^)#\s]+?)(?:\.md|\.ipynb)(?:#[^)]*)?\)")
 DEFINED = (re.compile(r"(?m)^:label:\s*(?P<name>\S+)\s*$"), *DEFINITIONS)
-BOX, COLUMN, ROW, TOP = (148, 34), 184, 52, 34
+BOX, COLUMN, ROW, LEFT, TOP = (158, 36), 200, 54, 26, 44
+WIDEST = 28
 logger = logging.getLogger(__name__)
 
 
@@ -129,15 +131,15 @@ def drawing(shown: list[Chapter]) -> str:
     parts = list(dict.fromkeys(one.part for one in shown))
     columns = {part: [one for one in shown if one.part == part] for part in parts}
     at = {
-        one.page: (8 + COLUMN * k, TOP + ROW * row)
+        one.page: (LEFT + COLUMN * k, TOP + ROW * row)
         for k, part in enumerate(parts)
         for row, one in enumerate(columns[part])
     }
-    width = 16 + COLUMN * (len(parts) - 1) + BOX[0]
+    width = LEFT + COLUMN * (len(parts) - 1) + BOX[0] + 8
     height = TOP + ROW * max(map(len, columns.values()))
     lines = [_curve(at[need], at[one.page]) for one in shown for need in one.needs if need in at]
     boxes = [_box(*at[one.page], one.title) for one in shown]
-    heads = [f'<text x="{8 + COLUMN * k}" y="18" class="part">{escape(part)}</text>' for k, part in enumerate(parts)]
+    heads = [_text(LEFT + COLUMN * k, TOP - 20, part, "part") for k, part in enumerate(parts)]
     told = f"Map of {len(shown)} chapters in {len(parts)} parts with {len(lines)} lines; the list below says the same."
     inside = "".join([*lines, *boxes, *heads])
     return (
@@ -156,13 +158,14 @@ def _curve(start: tuple[int, int], end: tuple[int, int]) -> str:
 
 
 def _box(x: int, y: int, title: str) -> str:
-    words, rows = title.split(), [""]
-    for word in words:
-        if len(rows[-1]) + len(word) > 25 and rows[-1]:
-            rows.append("")
-        rows[-1] = f"{rows[-1]} {word}".strip()
-    if len(rows) > 2:
-        rows = [rows[0], rows[1] + " …"]
-    first = y + BOX[1] / 2 + 4 - 6 * (len(rows) - 1)
-    spans = "".join(f'<tspan x="{x + 6}" y="{first + 12 * k}">{escape(row)}</tspan>' for k, row in enumerate(rows))
-    return f'<rect x="{x}" y="{y}" width="{BOX[0]}" height="{BOX[1]}" rx="4"/><text>{spans}</text>'
+    return f'<rect x="{x}" y="{y}" width="{BOX[0]}" height="{BOX[1]}" rx="4"/>' + _text(
+        x + 6, y + BOX[1] / 2, title, ""
+    )
+
+
+def _text(x: float, middle: float, text: str, style: str) -> str:
+    """One or two rows of text round a height; what needs more ends with an ellipsis."""
+    rows = textwrap.wrap(text, WIDEST, max_lines=2, placeholder=" …")
+    first = middle + 4 - 6 * (len(rows) - 1)
+    spans = "".join(f'<tspan x="{x}" y="{first + 12 * k}">{escape(row)}</tspan>' for k, row in enumerate(rows))
+    return f'<text class="{style}">{spans}</text>'

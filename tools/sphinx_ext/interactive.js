@@ -38,6 +38,7 @@
     Object.assign(layout, { paper_bgcolor: "rgba(0,0,0,0)", autosize: true });
     layout.font = { ...layout.font, color: style.color, family: style.fontFamily, size: 12 };
     layout.margin = { ...layout.margin, t: 30 };
+    layout.height -= 60;
     const axes = Object.keys(layout).filter((key) => /^[xy]axis\d*$/.test(key));
     for (const axis of axes) {
       layout[axis].title = { standoff: 6, ...layout[axis].title };

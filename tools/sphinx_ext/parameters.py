@@ -22,14 +22,21 @@ def setup(app: Sphinx) -> None:
 
 
 def declared(folder: Path, page: str) -> list[tuple[str, str, str]]:
-    """Name, default and meaning of the parameters of a page, as its first code cell states them."""
+    """Name, default and meaning of the parameters of a page, as its first code cell states them.
+
+    A line without a meaning shares that of the line above.
+    """
     path = folder / f"{page}.ipynb"
     if not path.is_file():
         return []
     cells: list[dict[str, Any]] = json.loads(path.read_text())["cells"]
     sources = ["".join(cell["source"]) for cell in cells if PARAMETERS in cell["metadata"].get("tags", [])]
-    found = [match for source in sources for line in source.splitlines() if (match := LINE.match(line))]
-    return [(match["name"], match["value"], (match["meaning"] or "").strip()) for match in found]
+    found: list[tuple[str, str, str]] = []
+    for match in (LINE.match(line) for source in sources for line in source.splitlines()):
+        if match is not None:
+            above = found[-1][2] if found else ""
+            found.append((match["name"], match["value"], (match["meaning"] or above).strip()))
+    return found
 
 
 class ParametersTable(SphinxDirective):

@@ -1,0 +1,51 @@
+"""The map of where softmax attention is at least as good as linear attention, and the rule that judges it."""
+
+import math
+
+import pandas
+from scipy.stats import norm
+
+from icl_lib.claims import Measurement
+from icl_lib.classifier_summaries import crossing, z_score
+from icl_lib.validation import check_integer, check_number
+
+
+def simultaneous_limit(cells: int, level: float = 0.05) -> float:
+    """The z that the least of `cells` independent standard normals undercuts with probability `level` (Šidák).
+
+    Where two models were equal in every cell, a rule that asks each cell for z ≥ this would blame one of them in
+    a share `level` of all maps.
+    """
+    check_integer("cells", cells, 1)
+    check_number("level", level, above=0, maximum=0.5)
+    return float(norm.isf(1 - (1 - level) ** (1 / cells)))
+
+
+def least_scores(frame: pandas.DataFrame, by: str = "d", fit_error: float = 0.0) -> dict[int, Measurement]:
+    """For every value of `by` the least `difference` of its cells in units of their error.
+
+    The error is √(`standard_error`² + `fit_error`²): the standard error knows of the test contexts only.
+    """
+    check_number("fit_error", fit_error, minimum=0)
+    scores = [z_score(row.difference, math.hypot(row.standard_error, fit_error)) for row in frame.itertuples()]
+    least = pandas.Series(scores, index=frame[by].to_numpy()).groupby(level=0).min()
+    return {int(value): Measurement(float(score)) for value, score in least.items()}
+
+
+def crossings(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """For every d the length n* at which softmax gets ahead for good, with its error; nan where it does not cross.
+
+    `ahead_at_last` says who is ahead at the longest contexts.
+    """
+    rows = []
+    for d, part in frame.sort_values("n").groupby("d"):
+        found = crossing(part.n.tolist(), part.difference.tolist(), part.standard_error.tolist())
+        rows.append(
+            {
+                "d": d,
+                "crossing": found.value if found else float("nan"),
+                "standard_error": found.standard_error if found else float("nan"),
+                "ahead_at_last": "softmax" if part.difference.iloc[-1] > 0 else "linear",
+            }
+        )
+    return pandas.DataFrame(rows)

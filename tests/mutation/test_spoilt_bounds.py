@@ -1,0 +1,52 @@
+"""A change of one per cent in a formula of the library makes the check of a chapter fail: the part on bounds."""
+
+from pathlib import Path
+
+import pytest
+from checkouts import NOISE, Change, check
+
+from tools.errors import BookError
+
+CHAIN, SHARP, CURVATURE = (f"bounds/{name}" for name in ("published-chain", "sharp-bounds", "curvature"))
+
+CHANGES = {
+    "exponent of M": (
+        CHAIN,
+        Change("bounds/published.py", "(1.5 * math.log(n) + 10 * R * R)", "(1.5 * math.log(n) + 10.1 * R * R)"),
+    ),
+    "repaired chain": (
+        CHAIN,
+        Change("bounds/published.py", "R.square() * (1 + 1 / root)", "1.01 * R.square() * (1 + 1 / root)"),
+    ),
+    "shifted target": (
+        CHAIN,
+        Change("bounds/sharp.py", "return b - prediction_shift(", "return b - 1.01 * prediction_shift("),
+    ),
+    "tanh law": (SHARP, Change("bounds/sharp.py", "/ (2 * math.sqrt(2)))\n", "/ (2.02 * math.sqrt(2)))\n")),
+    "best constant": (
+        SHARP,
+        Change("bounds/sharp.py", "together = math.sqrt((n - 2)", "together = 1.01 * math.sqrt((n - 2)"),
+    ),
+    "third cumulant": (
+        SHARP,
+        Change("bounds/cumulants.py", "C_3 = 1 / (6 * math.sqrt(3))", "C_3 = 1.01 / (6 * math.sqrt(3))"),
+    ),
+    "largest curvature": (CURVATURE, Change("bounds/curvature.py", "UPPER = 0.30812", "UPPER = 0.31120")),
+    "curvature of the logits": (CURVATURE, Change("bounds/curvature.py", "return J @ J +", "return 1.01 * J @ J +")),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_one_per_cent_fails(name: str, tmp_path: Path) -> None:
+    page, change = CHANGES[name]
+    with pytest.raises(BookError, match=f"chapter {page}, code cell"):
+        check(page, [change], tmp_path)
+
+
+@pytest.mark.parametrize("page", [CHAIN, SHARP, CURVATURE])
+def test_noise_and_another_number_of_threads_pass(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control: what fails above is the change, not the copy of the checkout."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(name, "2")
+    noise = Change("bounds/published.py", "10 * R * R", "(10 + 1e-7) * R * R")
+    check(page, [*NOISE, noise], tmp_path)

@@ -1,0 +1,103 @@
+"""The pages that are drawn from other pages, and those that must name everything."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from fixture_book import REPOSITORY
+
+from tools.sphinx_ext import argument, parameters
+
+CONTENTS = {
+    "parts": [
+        {"caption": "One", "chapters": [{"file": "a"}, {"file": "one/b"}]},
+        {"caption": "Two", "chapters": [{"file": "two/c"}]},
+    ]
+}
+PARAMETERS = "n = 5  # words of a document\nrates = [1.0, 2.0]\nname = 'x # y'   # a text"
+
+
+@pytest.fixture
+def staged(tmp_path: Path) -> Path:
+    """Three chapters, of which the second is an executed notebook."""
+    (tmp_path / "_toc.yml").write_text(yaml.safe_dump(CONTENTS))
+    (tmp_path / "a.md").write_text("# First\n\n```{prf:lemma} L\n:label: lem-a\n```\n\nYou need nothing.\n")
+    cells = [
+        {
+            "cell_type": "markdown",
+            "source": ["# Second *one*\n", "\n", "You need {prf:ref}`lem-a`\n", "and luck."],
+            "metadata": {},
+        },
+        {"cell_type": "code", "source": PARAMETERS, "metadata": {"tags": ["parameters"]}},
+        {"cell_type": "markdown", "source": "More of [c](../two/c.ipynb).", "metadata": {}},
+    ]
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "b.ipynb").write_text(json.dumps({"cells": cells}))
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "c.md").write_text(
+        "# Third\n\nWords. You need [b](../one/b.ipynb) and [a](../a.md#place).\n\nSee {prf:ref}`lem-a`.\n"
+    )
+    return tmp_path
+
+
+def test_needs_are_those_of_the_sentence_that_says_so(staged: Path) -> None:
+    first, second, third = argument.chapters(staged)
+    assert (first.needs, second.needs, third.needs) == ((), ("a",), ("one/b", "a"))
+    assert (second.title, second.part) == ("Second *one*", "One")
+
+
+def test_the_drawing_has_a_box_for_each_chapter_and_a_line_for_each_need(staged: Path) -> None:
+    drawn = argument.drawing(argument.chapters(staged))
+    assert drawn.count("<rect") == 3
+    assert drawn.count("<path") == 3
+    assert 'aria-label="Map of 3 chapters in 2 parts with 3 lines' in drawn
+
+
+def test_parameters_are_read_with_default_and_meaning(staged: Path) -> None:
+    assert parameters.declared(staged, "a") == []
+    name, rates, text = parameters.declared(staged, "one/b")
+    assert name == ("n", "5", "words of a document")
+    assert rates == ("rates", "[1.0, 2.0]", "words of a document")
+    assert text[0] == "name"
+
+
+def test_every_parameter_of_the_book_says_what_it_means() -> None:
+    """A line without a word is one of two that belong together, and stands below the one that explains both."""
+    silent = []
+    for path in sorted((REPOSITORY / "book").rglob("*.md")):
+        cell = re.search(r"```\{code-cell\} ipython3\n:tags: \[parameters\]\n\n(.*?)```", path.read_text(), re.DOTALL)
+        lines = [line for line in cell[1].splitlines() if re.match(r"\w+ = ", line)] if cell else []
+        told = ["#" in line for line in lines]
+        silent += [f"{path.stem}: {line}" for k, line in enumerate(lines) if not any(told[max(0, k - 1) : k + 1])]
+    assert not silent
+
+
+def test_every_command_and_variable_is_in_the_table() -> None:
+    page = (REPOSITORY / "book" / "appendix" / "commands.md").read_text()
+    makefile = (REPOSITORY / "Makefile").read_text()
+    targets = re.findall(r"(?m)^([a-z-]+):.*## ", makefile)
+    assert len(targets) > 10
+    assert not [name for name in targets if f"`make {name}" not in page]
+    library = "".join(path.read_text() for path in (REPOSITORY / "icl_lib").rglob("*.py"))
+    variables = set(re.findall(r"environ(?:\.get\(|\[)\"([A-Z_]+)\"", library))
+    assert {"JOBS", "ICL_STORE"} <= variables
+    assert not [name for name in variables if f"`{name}`" not in page]
+
+
+def test_the_buttons_appear_when_the_repository_is_known(tmp_path: Path) -> None:
+    """One place turns on the buttons to the repository, Binder and Colab; without it none of them is there."""
+    from tools.layout import Layout
+    from tools.site import configuration
+
+    text = (REPOSITORY / "_config.yml").read_text()
+    (tmp_path / "_config.yml").write_text(text)
+    bare = yaml.safe_load(configuration(Layout(tmp_path), None))
+    assert "launch_buttons" not in bare
+    assert bare["html"]["use_repository_button"] is False
+    (tmp_path / "_config.yml").write_text(text.replace('url: ""', "url: https://example.org/book"))
+    full = yaml.safe_load(configuration(Layout(tmp_path), None))
+    assert full["launch_buttons"]["binderhub_url"].startswith("https://")
+    assert full["launch_buttons"]["colab_url"].startswith("https://")
+    assert full["html"]["use_repository_button"] is True

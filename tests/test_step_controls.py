@@ -1,0 +1,132 @@
+"""Steps with half a context, foreign rates and given widths, and the rule that judges the map."""
+
+import math
+
+import numpy
+import pandas
+import pytest
+import torch
+from scipy.stats import norm
+
+from icl_lib.descent import fit
+from icl_lib.device import one_thread
+from icl_lib.experiments.fitted_classifiers import LINEAR, SOFTMAX, FittedSteps, collect, contexts
+from icl_lib.experiments.step_controls import STEPS, ForeignRateStep, NamedSteps, NearStep, fit_within
+from icl_lib.kernels import KernelStep, Scores
+from icl_lib.regimes import crossings, least_scores, simultaneous_limit
+from icl_lib.tasks import SphereClassification
+
+TASK = SphereClassification(30, 4, 4)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def single_thread():
+    """As experiments run: small arrays are slower on several threads."""
+    with one_thread():
+        yield
+
+
+@pytest.mark.parametrize("centre", ["classes", "context"])
+@pytest.mark.parametrize(("family", "rate"), [("linear", "n"), ("exponential", "context and query")])
+def test_a_near_step_is_the_step_on_the_near_points(family, rate, centre):
+    scores, _ = next(contexts(TASK, 1, "test", 0))
+    near = scores.s[0] > 0
+    kept = Scores(scores.s[:, near], scores.s_query, scores.y[:, near])
+    found = NearStep(family, rate, centre=centre).features(scores, 3.0)
+    plain = KernelStep(family, rate).features(kept, 3.0)
+    if rate == "n":
+        plain = plain * float(near.float().mean())
+    if centre == "context":
+        # The mean label taken out is that of the whole context.
+        weights = torch.exp(3.0 * (kept.s - 1)) if family == "exponential" else kept.s
+        total = weights.sum() / ((weights.sum() + 1) if family == "exponential" else TASK.n)
+        plain = plain + (total / TASK.classes - total * scores.y.mean(-2)).unsqueeze(-1)
+    torch.testing.assert_close(found, plain, rtol=1e-4, atol=1e-6)
+
+
+def test_a_query_alone_on_its_side_is_given_no_number_that_is_not_one():
+    scores = Scores(torch.tensor([[-0.5, -0.1]]), torch.ones(1), torch.eye(2).unsqueeze(0))
+    for step in (NearStep(), NearStep("linear", "n")):
+        assert torch.equal(step.features(scores, 2.0), torch.zeros(1, 2, 1))
+
+
+def test_foreign_rates_are_the_same_rates_elsewhere():
+    scores, _ = next(contexts(TASK, 6, "test", 0))
+    own, foreign = SOFTMAX.features(scores, 4.0), ForeignRateStep().features(scores, 4.0)
+    fixed = KernelStep(rate="n").features(scores, 4.0)
+    torch.testing.assert_close((foreign / fixed).roll(-1, 0), own / fixed, rtol=1e-4, atol=1e-6)
+
+
+def test_widths_are_searched_on_the_side_allowed():
+    scores, y = collect(contexts(TASK, 400, "tune", 0))
+    plain = fit(SOFTMAX, scores, y)
+    assert fit_within(SOFTMAX, (0.05, 5000.0), scores, y) == plain
+    wrong = fit_within(*STEPS["softmax, wrong sign"], scores, y)
+    assert wrong.beta < 0
+    assert wrong.eta[0] < 0
+    assert wrong.loss > plain.loss
+    given = fit_within(*STEPS["exponential, fixed rate, width 1"], scores, y)
+    assert given.beta == 1.0
+    assert given.loss > fit_within(*STEPS["exponential, fixed rate"], scores, y).loss
+    assert fit_within(*STEPS["linear"], scores, y) == fit(LINEAR, scores, y)
+
+
+def test_named_steps_are_those_of_the_comparison_of_fitted_steps():
+    named = NamedSteps(TASK, ("linear", "softmax"), tuning=300, test=400).compute(CPU)
+    plain = FittedSteps(TASK, tuning=300, test=400).compute(CPU)
+    assert named.step.values.tolist() == ["linear", "softmax"]
+    numpy.testing.assert_array_equal(named.difference, plain.difference)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"names": ()}, "names must hold at least one step"),
+        ({"names": ("cubic",)}, "a name must be one of"),
+        ({"tuning": 0}, "tuning must be an integer >= 1"),
+        ({"test": 0}, "test must be an integer >= 1"),
+        ({"device": "abacus"}, "device must be one of"),
+    ],
+)
+def test_bad_named_steps_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        NamedSteps(TASK, **change)
+
+
+def test_the_limit_is_undercut_in_one_map_of_twenty():
+    assert simultaneous_limit(1) == pytest.approx(norm.ppf(0.95))
+    limit = simultaneous_limit(48)
+    assert (1 - norm.cdf(-limit)) ** 48 == pytest.approx(0.95)
+    with pytest.raises(ValueError, match="cells must be an integer >= 1"):
+        simultaneous_limit(0)
+    with pytest.raises(ValueError, match="level must be a finite number"):
+        simultaneous_limit(3, level=0.0)
+
+
+def cells():
+    """A map of two rows: the first crosses, the second is negative throughout."""
+    return pandas.DataFrame(
+        {
+            "d": [2, 2, 5, 5],
+            "n": [10, 1000, 10, 1000],
+            "difference": [-0.1, 0.1, -0.3, -0.2],
+            "standard_error": [0.05, 0.01, 0.01, 0.01],
+        }
+    )
+
+
+def test_a_row_is_judged_by_its_worst_cell():
+    found = least_scores(cells())
+    assert {d: score.value for d, score in found.items()} == {2: pytest.approx(-2), 5: pytest.approx(-30)}
+    softened = least_scores(cells(), fit_error=0.05)
+    assert softened[2].value == pytest.approx(-0.1 / math.hypot(0.05, 0.05))
+    with pytest.raises(ValueError, match="fit_error must be a finite number >= 0"):
+        least_scores(cells(), fit_error=-1.0)
+
+
+def test_crossings_are_listed_by_dimension():
+    found = crossings(cells().sample(frac=1, random_state=0)).set_index("d")
+    assert found.crossing[2] == pytest.approx(100)
+    assert math.isnan(found.crossing[5])
+    assert found.ahead_at_last.to_dict() == {2: "softmax", 5: "linear"}

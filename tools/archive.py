@@ -1,0 +1,63 @@
+"""One file that keeps a build: sources, site, executed notebooks, results and lock; equal builds are equal bytes."""
+
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tools.errors import BookError
+from tools.layout import Layout
+from tools.progress import Progress
+
+# Of the build folder; the records of executed chapters carry their provenance.
+FOLDERS = ("executed", "results", "checked", "html")
+FILES = ("scorecard.json", "timings.json")
+TOP = "book"
+# The earliest time that the format knows: when a file was written says nothing about what it holds.
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def make(layout: Layout, progress: Progress) -> Path:
+    """Write `book.zip` from the last build; unpacked, it is a checkout in which that build is up to date.
+
+    Raises `BookError` where nothing is built, or where the checkout is not under git.
+    """
+    if not (layout.html / "index.html").is_file():
+        raise BookError("nothing is built yet; run `make book` first")
+    progress.start("archive", "build")
+    target = layout.build / "book.zip"
+    partial = target.with_suffix(".partial")
+    files = {path.relative_to(layout.root).as_posix(): path for path in (*sources(layout), *built(layout))}
+    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as out:
+        for name, path in sorted(files.items()):
+            entry = zipfile.ZipInfo(f"{TOP}/{name}", EPOCH)
+            entry.external_attr = (0o755 if path.stat().st_mode & 0o100 else 0o644) << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            out.writestr(entry, path.read_bytes())
+    partial.replace(target)
+    progress.say(f"{len(files)} files, {target.stat().st_size / 2**20:.1f} MB: {target}")
+    return target
+
+
+def sources(layout: Layout) -> Iterator[Path]:
+    """The files of the checkout that git knows."""
+    try:
+        listed = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=layout.root, capture_output=True, check=True, text=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise BookError(f"an archive holds what git knows, and git cannot list {layout.root}: {error}") from None
+    paths = (layout.root / name for name in listed.split("\0") if name)
+    return (path for path in paths if path.is_file())
+
+
+def built(layout: Layout) -> Iterator[Path]:
+    """What the last build has left behind, without locks and half-written files."""
+    for name in FILES:
+        if (layout.build / name).is_file():
+            yield layout.build / name
+    for name in FOLDERS:
+        for path in (layout.build / name).rglob("*"):
+            hidden = any(part.startswith(".") for part in path.relative_to(layout.build).parts)
+            if path.is_file() and not hidden and path.suffix not in (".lock", ".partial"):
+                yield path
