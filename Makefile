@@ -33,6 +33,7 @@ test: lint types unit smoke ## lint, types, unit and pipeline tests, the book at
 lint: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/python -m tools.lint
 
 types: $(STAMP)
 	@$(BIN)/mypy

@@ -34,22 +34,16 @@ class Residual(NamedTuple):
 class ReducedTasks(NamedTuple):
     """A batch of tasks in reduced form. Leading dimensions (R, B): repetitions and tasks.
 
-    `h` and `direction` (= x̂) are (R, B, d); `along` (g₁ or g), `across` (g₂ or ζ) and `weights` are (R, B, n),
-    `total` is (R, B, 1): the query's b is weights / total. `residual` is there for the same document only.
+    `h` and `direction` (= x̂) are (R, B, d); `along` (g₁ or g), `across` (g₂ or ζ) and `target` (the query's b) are
+    (R, B, n). `residual` is there for the same document only.
     """
 
     h: Tensor
     direction: Tensor
     along: Tensor
     across: Tensor
-    weights: Tensor
-    total: Tensor
+    target: Tensor
     residual: Residual | None
-
-    @property
-    def target(self) -> Tensor:
-        """b of the query document, (R, B, n)."""
-        return self.weights / self.total
 
 
 def draw(
@@ -79,38 +73,25 @@ def assemble(task: SoftmaxRegression, words: Tensor, inputs: Tensor) -> ReducedT
     size = length * (task.scale / math.sqrt(task.d))
     perpendicular = torch.addcmul(xi, direction, _dot(direction, xi), value=-1)
     g, *others = words.unbind(1)
-    weights = _exponentials(g * size, task.scale)
-    total = weights.sum(-1, keepdim=True)
+    # Of all ways to exponentials a softmax is the fastest here.
+    b = torch.softmax(g * size, dim=-1)
     # r = b − 1/n is never formed: its products with g, ζ and itself are enough.
-    norm = (torch.linalg.vector_norm(weights, dim=-1, keepdim=True) / total).square_().sub_(1 / task.n)
-    norm = norm.clamp_min_(0).sqrt_()
-    # Memory that is in the cache is used again: a held document's weights and g have served when h is known.
-    scratch = torch.empty_like(weights) if task.query == "same" else weights
+    norm = torch.linalg.vector_norm(b, dim=-1, keepdim=True).square_().sub_(1 / task.n).clamp_min_(0).sqrt_()
+    # Memory that is in the cache is used again: a held document's b and g have served when h is known.
+    scratch = torch.empty_like(b) if task.query == "same" else b
 
     def product(v: Tensor) -> Tensor:
-        return (_dot(weights, v, scratch) / total).sub_(v.sum(-1, keepdim=True), alpha=1 / task.n)
+        return _dot(b, v, scratch).sub_(v.sum(-1, keepdim=True), alpha=1 / task.n)
 
     h = (direction * product(g)).addcmul_(norm, perpendicular)
     if task.query == "held":
         along, across = others
-        weights = _exponentials(torch.mul(along, size, out=g), task.scale)
-        return ReducedTasks(h, direction, along, across, weights, weights.sum(-1, keepdim=True), None)
+        target = torch.softmax(torch.mul(along, size, out=g), dim=-1, out=scratch)
+        return ReducedTasks(h, direction, along, across, target, None)
     # A uniform b (n = 1) has no residual: u = 0 then, and the whole of ζ stays.
     (across,) = others
     inverse = norm.reciprocal().nan_to_num_(posinf=0)
-    residual = Residual(inverse, product(across) * inverse, perpendicular)
-    return ReducedTasks(h, direction, g, across, weights, total, residual)
-
-
-def _exponentials(logits: Tensor, scale: float) -> Tensor:
-    """exp of the logits up to a factor for each row, in their memory where no square of them can overflow.
-
-    A logit is the scale times a normal times a length of mean square 1: beyond 44 times the scale with a chance
-    of e⁻⁴⁴.
-    """
-    if 88 * scale <= math.log(torch.finfo(logits.dtype).max):
-        return logits.exp_()
-    return torch.softmax(logits, dim=-1)
+    return ReducedTasks(h, direction, g, across, b, Residual(inverse, product(across) * inverse, perpendicular))
 
 
 def _dot(v: Tensor, w: Tensor, scratch: Tensor | None = None) -> Tensor:
@@ -136,7 +117,7 @@ def _parts(tasks: ReducedTasks, w: Tensor) -> _Parts:
         return _Parts(logits, perpendicular, size, None)
     inverse, overlap, readout = tasks.residual
     shift = (_dot(readout, w) - size * overlap) * inverse
-    return _Parts(logits.addcmul_(tasks.weights, shift / tasks.total), perpendicular, size, shift)
+    return _Parts(logits.addcmul_(tasks.target, shift), perpendicular, size, shift)
 
 
 def logits(tasks: ReducedTasks, w: Tensor) -> Tensor:
@@ -154,7 +135,7 @@ def matrix_gradient(tasks: ReducedTasks, M: Tensor) -> Tensor:
     # A softmax is blind to the shift.
     f = torch.softmax(parts.logits, dim=-1)
     # J(f)c = f∘c − f⟨f, c⟩, in the memory of the logits; that of f is free once it is done.
-    slope = torch.addcmul(f, tasks.weights, -1 / tasks.total, out=parts.logits).mul_(f)
+    slope = torch.sub(f, tasks.target, out=parts.logits).mul_(f)
     slope.addcmul_(f, slope.sum(-1, keepdim=True), value=-1)
     on_along = _dot(slope, tasks.along, scratch=f)
     on_across = _dot(slope, tasks.across, scratch=f)
@@ -162,7 +143,7 @@ def matrix_gradient(tasks: ReducedTasks, M: Tensor) -> Tensor:
     if tasks.residual is not None:
         inverse, overlap, readout = tasks.residual
         # ⟨slope, u⟩, since a slope sums to 0.
-        on_residual = _dot(slope, tasks.weights, scratch=f) / tasks.total * inverse
+        on_residual = _dot(slope, tasks.target, scratch=f) * inverse
         on_across = on_across - on_residual * overlap
         on_w = on_w.addcmul_(readout, on_residual)
     # ∇‖w⊥‖ = w⊥/‖w⊥‖; where w⊥ = 0 (d = 1) the numerator is 0 too.

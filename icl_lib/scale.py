@@ -99,10 +99,10 @@ class DocumentEstimate:
     repetitions: int
     steps: int
     batch: int
-    test: int
+    tuning: int
 
     def __post_init__(self) -> None:
-        for name in ("n", "d", "repetitions", "steps", "batch", "test"):
+        for name in ("n", "d", "repetitions", "steps", "batch", "tuning"):
             check_integer(name, getattr(self, name), 1)
 
     @property
@@ -121,9 +121,14 @@ class DocumentEstimate:
         return ARRAYS * self.n * 4 / 1e6
 
     @property
-    def evaluation_gigabytes(self) -> float:
-        """Explicit documents and held-out queries of a repetition's test tasks, in float64."""
-        return self.test * 2 * self.n * self.d * 8 / 1e9
+    def document_megabytes(self) -> float:
+        """One explicit document in float64, the block that evaluation works on."""
+        return self.n * self.d * 8 / 1e6
+
+    @property
+    def search_gigabytes(self) -> float:
+        """Logits and targets of a repetition's tuning tasks in float64: the line search for the rate keeps them."""
+        return self.tuning * 2 * self.n * 8 / 1e9
 
     @property
     def scores_terabytes(self) -> float:
@@ -136,7 +141,8 @@ class DocumentEstimate:
             ("one training step, minutes of a core", self.step_minutes),
             ("training, days of a core", self.training_days),
             ("a block of training, MB", self.block_megabytes),
-            ("explicit test tasks of a repetition, GB", self.evaluation_gigabytes),
+            ("an explicit document of evaluation, MB", self.document_megabytes),
+            ("the line search of a repetition, GB", self.search_gigabytes),
             ("n × n scores of one task, TB", self.scores_terabytes),
         ]
         return pandas.DataFrame(rows, columns=["what", "cost"])

@@ -105,13 +105,14 @@ def test_a_sweep_costs_what_its_points_do() -> None:
 
 
 def test_a_long_document_costs_its_words() -> None:
-    document = scale.DocumentEstimate(COSTS, n=10**6, d=20, repetitions=10, steps=400, batch=1000, test=1000)
+    document = scale.DocumentEstimate(COSTS, n=10**6, d=20, repetitions=10, steps=400, batch=1000, tuning=1000)
     assert document.step_minutes == pytest.approx(100 / 60)
     assert document.training_days == pytest.approx(400 * 100 / 86_400)
     assert document.block_megabytes == pytest.approx(20)
-    assert document.evaluation_gigabytes == pytest.approx(320)
+    assert document.document_megabytes == pytest.approx(160)
+    assert document.search_gigabytes == pytest.approx(16)
     assert document.scores_terabytes == pytest.approx(4)
-    assert len(document.table()) == 5
+    assert len(document.table()) == 6
 
 
 def test_bad_sizes_are_errors() -> None:

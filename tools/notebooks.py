@@ -62,7 +62,8 @@ def read_chapter(page: Page, given: Mapping[str, Any] | None = None) -> Chapter:
         raise BookError(f"{where}: {len(cells)} cells are tagged `parameters`; allowed: one")
     defaults = parameters.declared(cells[0].source, where) if cells else {}
     values = parameters.validate({**page.parameters, **(given or {})}, defaults, where)
-    return Chapter(page, notebook, defaults, values)
+    # In one order, whoever runs them: papermill writes its cell of parameters in the order that it is given.
+    return Chapter(page, notebook, defaults, dict(sorted(values.items())))
 
 
 def set_ids(cells: Iterable[NotebookNode]) -> None:

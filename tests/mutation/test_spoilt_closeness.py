@@ -29,7 +29,7 @@ CHANGES = {
     "logits across x": Change(
         "reduced_sampling.py", ".addcmul_(tasks.across, size)", ".addcmul_(tasks.across, 1.01 * size)"
     ),
-    "target": Change("reduced_sampling.py", "-1 / tasks.total, out", "-1.01 / tasks.total, out"),
+    "target": Change("reduced_sampling.py", "(f, tasks.target, out", "(f, 1.01 * tasks.target, out"),
     "softmax Jacobian": Change(
         "reduced_sampling.py", "slope.sum(-1, keepdim=True), value=-1)", "slope.sum(-1, keepdim=True), value=-0.99)"
     ),
@@ -42,7 +42,7 @@ CHANGES = {
         "math.sqrt(1.02 * config.init_variance / config.d)",
     ),
     "measured loss": Change("experiments/softmax_regression.py", "return 0.5 * (f - b)", "return 0.505 * (f - b)"),
-    "measured step": Change("experiments/softmax_regression.py", "x1 = (rate * h)", "x1 = (1.01 * rate * h)"),
+    "measured step": Change("experiments/softmax_regression.py", "(rate * tasks.h)", "(1.01 * rate * tasks.h)"),
     "memory of Adam": Change("training.py", "beta2: float = 0.999\n", "beta2: float = 0.989\n"),
 }
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from fixture_book import HEADER, REPOSITORY, replace
 
 from tools.catalogue import load
@@ -136,6 +137,16 @@ def test_recheck_runs_references_with_nothing_reused(bare: Path, capsys: pytest.
     error = capsys.readouterr().err
     assert "expected  True 0.0" in error
     assert "got       True 0.5" in error
+
+
+def test_recheck_runs_parameters_in_the_order_of_the_build(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    profiles = checkout / "book/profiles.yml"
+    values = yaml.safe_load(profiles.read_text())
+    values["profiles"]["paper"] = {"parameters": {"part/curve": {"rate": 0.25, "n": 4}}}
+    profiles.write_text(yaml.safe_dump(values, sort_keys=False))
+    assert run(checkout, "reference") == 0
+    assert run(checkout, "recheck") == 0
+    assert "references hold" in capsys.readouterr().out
 
 
 def test_an_interrupted_run_leaves_nothing_that_is_trusted(bare: Path) -> None:
