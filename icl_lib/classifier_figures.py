@@ -92,7 +92,8 @@ def map_of_differences(axes: Axes, frame: pandas.DataFrame, limit: float) -> Non
     for row, d in enumerate(table.index):
         for column, n in enumerate(table.columns):
             value, error = table.loc[d, n], errors.loc[d, n]
-            text = f"{value:+.2f}".replace("0.", ".").replace("-", "−")
+            # Two digits would show a small loss as −.00.
+            text = f"{value:+.{2 if abs(value) >= 0.01 else 3}f}".replace("0.", ".").replace("-", "−")
             shown = f"({text})" if abs(value) < 2 * error else text
             colour = "white" if abs(value) > 0.7 * limit else "black"
             axes.text(column, row, shown, ha="center", va="center", fontsize=7.5, color=colour)

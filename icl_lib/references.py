@@ -105,6 +105,7 @@ class _Chain:
     def __init__(self, x: Tensor, y: Tensor, x_query: Tensor, w: Tensor, generator: Generator) -> None:
         self.x, self.w, self.generator = x, w.clone(), generator
         self.own = y.mT > 0
+        self.label = y.argmax(-1).unsqueeze(1)
         self.scores = w @ x.mT
         self.x_query = x_query.unsqueeze(-1)
 
@@ -122,7 +123,7 @@ class _Chain:
         others = self.scores.clone()
         others[:, c] = -torch.inf
         # A point of class c needs ⟨w_c, x⟩ above the best other score; any other point needs it below its own.
-        label_score = self.scores.masked_fill(~self.own, -torch.inf).amax(1)
+        label_score = self.scores.gather(1, self.label).squeeze(1)
         limit = torch.where(own, others.amax(1), label_score)
         sign = torch.where(own, 1.0, -1.0).to(limit.dtype)
         w, score = self.w[:, c], self.scores[:, c]

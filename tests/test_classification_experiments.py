@@ -286,6 +286,7 @@ def test_the_ladder_runs_from_neighbours_to_the_posterior():
     assert float(result.above.sel(classifier="posterior")) == 0
     assert result.above.sel(classifier="nearest neighbours") > 0
     assert result.half.size == 2
+    assert float(result.surprise) == pytest.approx(float(loss["posterior"] - result.entropy))
 
 
 def test_neighbours_vote():

@@ -51,6 +51,15 @@ def test_the_rate_minimises_the_loss_on_the_tuning_tasks() -> None:
     assert loss(rate) < min(loss(0.97 * rate), loss(1.03 * rate))
 
 
+@pytest.mark.parametrize(("query", "rate", "loss"), [("held", 0.440, 1.69e-2), ("same", 0.284, 6.75e-3)])
+def test_the_step_is_that_of_trial_runs_with_other_code(query: str, rate: float, loss: float) -> None:
+    config = Closeness(n=25, d=20, query=query, repetitions=2)
+    rates = [tune_rate(config, repetition) for repetition in range(2)]
+    losses = [measure(config, r, torch.zeros(1, 20, 20).double(), rates[r])["loss_gd"].item() for r in range(2)]
+    assert sum(rates) / 2 == pytest.approx(rate, rel=0.1)
+    assert sum(losses) / 2 == pytest.approx(loss, rel=0.1)
+
+
 @pytest.mark.parametrize("query", ["held", "same"])
 def test_a_layer_that_is_the_step_measures_as_the_step(query: str) -> None:
     config = replace(SMALL, query=query)

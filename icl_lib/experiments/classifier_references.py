@@ -44,9 +44,9 @@ class ReferenceLadder:
     linear_steps: tuple[int, ...] = (4, 16, 64)
     kernel_steps: tuple[int, ...] = (4, 16)
     tuning: int = 100
-    test: int = 600
-    sampled: int = 120
-    sweeps: int = 3000
+    test: int = 1000
+    sampled: int = 400
+    sweeps: int = 2000
     seed: int = 0
     device: str = "auto"
 
@@ -63,7 +63,9 @@ class ReferenceLadder:
     def compute(self, device: torch.device) -> xarray.Dataset:
         """Over `classifier`: `loss`, the paired `gap` to the linear step, and `above`, what is lost on the posterior.
 
-        Each with its error; `above` is over the contexts with a posterior. `half` is the loss of its halves there.
+        Each with its error; `above` is over the contexts with a posterior. There too: `half`, the loss of the chains'
+        halves; `entropy` of the posterior, whose mean is that of its loss if the chains are right, and `surprise`,
+        loss − entropy.
         """
         tune = self.task.sample(self.tuning, stream(self.seed, "tune"))
         # One step has one or two numbers to fit, and costs nothing: it gets more contexts.
@@ -95,7 +97,13 @@ class ReferenceLadder:
         result = xarray.Dataset(
             {name: ("classifier", values) for name, values in columns.items()}, coords={"classifier": list(data)}
         )
-        return result.assign(half=("part", [float(_log_loss(h, test.y_query[few]).mean()) for h in halves]))
+        entropy = -(p * p.log()).sum(-1)
+        return result.assign(
+            half=("part", [float(_log_loss(h, test.y_query[few]).mean()) for h in halves]),
+            entropy=float(entropy.mean()),
+            surprise=float((sampled - entropy).mean()),
+            surprise_error=_error(sampled - entropy),
+        )
 
 
 def _log_loss(p: Tensor, y: Tensor) -> Tensor:
