@@ -64,7 +64,7 @@ def test_parameters_are_read_with_default_and_meaning(staged: Path) -> None:
 
 
 def test_every_parameter_of_the_book_says_what_it_means() -> None:
-    """A line without a word is one of two that belong together, below the one that explains both, or in the notation."""
+    """A line without a word follows the one that explains both, or the notation explains it."""
     silent = []
     notation = set(re.findall(r"\| `(\w+)` \|", (REPOSITORY / "book" / "notation.md").read_text()))
     assert "classes" in notation
