@@ -49,7 +49,7 @@ def sweep(configs: Sequence[Experiment], jobs: int | None = None, scheduler: str
     missing = [config for config in dict.fromkeys(configs) if config not in results]
     if missing:
         # Workers cost seconds to start, so only here are there any.
-        with workers(min(jobs, len(missing)), scheduler or os.environ.get("SCHEDULER")) as count:
+        with workers(min(jobs, len(missing)), scheduler or os.environ.get("SCHEDULER") or None) as count:
             progress = Progress(len(configs), count, done=len(configs) - len(missing))
             for index, result in _computed(missing, folder, count):
                 results[missing[index]] = result

@@ -1,6 +1,7 @@
 """The benchmark runs and is fair: all contestants compute one thing. No time is asserted."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from benchmarks import __main__ as program
 from benchmarks import agreement, machine, timing
 from benchmarks.settings import FLOOR, LOOP, OURS, Setting, plan
 
-RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 @pytest.mark.parametrize("query", ["held", "same"])
@@ -77,6 +79,16 @@ def test_the_machine_is_told_without_its_name() -> None:
     assert platform.node() not in told
 
 
+def test_the_peak_of_memory_is_that_of_the_process_and_not_of_the_one_that_started_it() -> None:
+    held = bytearray(600 * 2**20)
+    held[:: 2**12] = b"\1" * len(held[:: 2**12])
+    code = "from benchmarks.memory import _peak; a = _peak(); x = b'1' * 2**26; print(a, _peak())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    before, after = (float(number) for number in done.stdout.split())
+    assert before < 550
+    assert after - before == pytest.approx(64, abs=8)
+
+
 def test_recorded_results_are_complete() -> None:
     """Every race of the plan has its rows, and nothing in the file names a machine or a folder."""
     for path in RESULTS.glob("*.json"):
@@ -88,4 +100,5 @@ def test_recorded_results_are_complete() -> None:
         assert all(row["seconds"]["median"] > 0 for row in record["rows"])
         assert "/" not in record["machine"]
         assert {row["n"] for row in record["memory"]} >= {25, 10_000}
+        assert all(row["megabytes"] > 0 for row in record["memory"])
         assert record["point"]["bytes of a result"] > 0

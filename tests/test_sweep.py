@@ -49,6 +49,13 @@ def test_results_are_the_same_bytes_in_one_process_in_two_and_without_a_store(mo
             assert all(a[name].values.tobytes() == b[name].values.tobytes() for name in a)
 
 
+def test_empty_variables_mean_that_none_was_set(log: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("JOBS", "SCHEDULER", "ICL_PROGRESS"):
+        monkeypatch.setenv(name, "")
+    assert int(sweep(squares(log, 2))[1].square) == 1
+    assert {name.split("-")[2] for name in computed(log)} == {str(os.getpid())}
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_finished_point_is_never_computed_again(jobs: int, log: str) -> None:
     first = sweep(squares(log, 3), jobs=jobs)

@@ -11,6 +11,17 @@ from tools.site import Site, configuration
 
 READY = "() => window.MathJax?.startup?.promise.then(() => true) ?? true"
 MINUTES = 60_000
+# A sheet is as wide as the site's column of text, so that what fits there fits here; what scrolls on screen wraps.
+SCALE = 0.72
+PAPER = """
+pre, pre * { white-space: pre-wrap !important; overflow-wrap: anywhere; }
+.pst-scrollable-table-container, .cell_output, div.highlight, .math { overflow: visible !important; }
+table { font-size: 0.85em; }
+details.hide:not([open]), .headerlink, .copybtn { display: none !important; }
+figure, tr, .proof-title { break-inside: avoid; }
+h1, h2, h3, .proof-title { break-after: avoid; }
+h1 { break-before: page; }
+"""
 
 
 def chromium() -> str:
@@ -51,7 +62,8 @@ def _print(browser: str, page_path: Path, target: Path) -> None:
         page = chrome.new_page()
         page.goto(page_path.as_uri())
         page.set_default_timeout(10 * MINUTES)
+        page.add_style_tag(content=PAPER)
         page.evaluate(READY)
-        partial.write_bytes(page.pdf(format="A4", margin=margins, tagged=True, outline=True))
+        partial.write_bytes(page.pdf(format="A4", margin=margins, scale=SCALE, tagged=True, outline=True))
         chrome.close()
     partial.replace(target)
