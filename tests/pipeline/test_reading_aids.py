@@ -64,13 +64,19 @@ def test_parameters_are_read_with_default_and_meaning(staged: Path) -> None:
 
 
 def test_every_parameter_of_the_book_says_what_it_means() -> None:
-    """A line without a word is one of two that belong together, and stands below the one that explains both."""
+    """A line without a word follows the one that explains both, or the notation explains it."""
     silent = []
+    notation = set(re.findall(r"\| `(\w+)` \|", (REPOSITORY / "book" / "notation.md").read_text()))
+    assert "classes" in notation
     for path in sorted((REPOSITORY / "book").rglob("*.md")):
         cell = re.search(r"```\{code-cell\} ipython3\n:tags: \[parameters\]\n\n(.*?)```", path.read_text(), re.DOTALL)
         lines = [line for line in cell[1].splitlines() if re.match(r"\w+ = ", line)] if cell else []
         told = ["#" in line for line in lines]
-        silent += [f"{path.stem}: {line}" for k, line in enumerate(lines) if not any(told[max(0, k - 1) : k + 1])]
+        silent += [
+            f"{path.stem}: {line}"
+            for k, line in enumerate(lines)
+            if not any(told[max(0, k - 1) : k + 1]) and line.split()[0] not in notation
+        ]
     assert not silent
 
 
@@ -101,3 +107,11 @@ def test_the_buttons_appear_when_the_repository_is_known(tmp_path: Path) -> None
     assert full["launch_buttons"]["binderhub_url"].startswith("https://")
     assert full["launch_buttons"]["colab_url"].startswith("https://")
     assert full["html"]["use_repository_button"] is True
+
+
+def test_every_module_of_the_library_is_on_its_page() -> None:
+    page = (REPOSITORY / "book" / "appendix" / "api.md").read_text()
+    files = [path for path in (REPOSITORY / "icl_lib").rglob("*.py") if path.stem != "__init__"]
+    modules = {".".join(path.relative_to(REPOSITORY).with_suffix("").parts) for path in files}
+    assert len(modules) > 40
+    assert modules == set(re.findall(r"automodule:: (\S+)", page))
