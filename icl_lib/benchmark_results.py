@@ -18,6 +18,11 @@ STYLES = {
     "loop over repetitions": {"color": PALETTE["orange"], "linestyle": "--"},
     "n × n attention": {"color": PALETTE["purple"], "linestyle": "-."},
 }
+# Where lines carry their names: the panel, and how far above the line's first point.
+LABELLED = {
+    "n": {"n × n attention": 56},
+    "d": {"loop over repetitions": 24, "this library": 6, "floor": -13},
+}
 SWEEPS = {"n": "words n", "d": "dimensions d", "batch": "tasks a step", "repetitions": "repetitions"}
 
 
@@ -53,7 +58,11 @@ def main_table(record: dict[str, Any], **setting: object) -> pandas.DataFrame:
 
 
 def _spread(middle: float, low: float, high: float) -> str:
-    return f"{middle:.3g} ({low:.3g}–{high:.3g})"
+    return f"{_three_digits(middle)} ({_three_digits(low)}–{_three_digits(high)})"
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def seconds(record: dict[str, Any], contestant: str, **setting: object) -> float:
@@ -80,9 +89,19 @@ def growth_figure(record: dict[str, Any]) -> Figure:
             axes.plot(line[sweep], line.seconds, marker="o", markersize=3, label=contestant, **style)
             axes.fill_between(line[sweep], line.seconds_low, line.seconds_high, color=style["color"], alpha=0.2)
         axes.set(xscale="log", yscale="log", xlabel=label)
+        values = sorted(set(points[sweep]))
+        if values and values[-1] < 100 * values[0]:
+            # Too few powers of ten for Matplotlib's own ticks to be told apart.
+            axes.set_xticks(values, [f"{value:g}" for value in values])
+            axes.minorticks_off()
+        for contestant, height in LABELLED.get(sweep, {}).items():
+            line = points[points.contestant == contestant].sort_values(sweep)
+            for first in line.head(1).itertuples():
+                place = (getattr(first, sweep), first.seconds)
+                color = STYLES[contestant]["color"]
+                axes.annotate(contestant, place, (2, height), textcoords="offset points", color=color, fontsize=8)
     for axes in panels[:, 0]:
         axes.set_ylabel("seconds a step")
-    panels[0][0].legend(fontsize=8)
     return figure
 
 
