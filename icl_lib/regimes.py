@@ -24,7 +24,8 @@ def simultaneous_limit(cells: int, level: float = 0.05) -> float:
 def least_scores(frame: pandas.DataFrame, by: str = "d", fit_error: float = 0.0) -> dict[int, Measurement]:
     """For every value of `by` the least `difference` of its cells in units of their error.
 
-    The error is √(`standard_error`² + `fit_error`²): the standard error knows of the test contexts only.
+    The error is the root of the sum of squares of `standard_error`, which knows of the test contexts only, and
+    `fit_error`.
     """
     check_number("fit_error", fit_error, minimum=0)
     scores = [z_score(row.difference, math.hypot(row.standard_error, fit_error)) for row in frame.itertuples()]

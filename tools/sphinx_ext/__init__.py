@@ -8,6 +8,7 @@ from tools.sphinx_ext import (
     accessible,
     argument,
     data,
+    docstrings,
     fonts,
     interactive,
     mathjax,
@@ -20,6 +21,18 @@ from tools.sphinx_ext import (
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register all parts."""
-    for part in (accessible, argument, data, fonts, interactive, mathjax, one_page, parameters, provenance, scorecard):
+    for part in (
+        accessible,
+        argument,
+        data,
+        docstrings,
+        fonts,
+        interactive,
+        mathjax,
+        one_page,
+        parameters,
+        provenance,
+        scorecard,
+    ):
         part.setup(app)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
