@@ -33,7 +33,7 @@ class Costs:
         point = {name: spread["median"] for name, spread in record["point"]["seconds"].items()}
         return cls(
             step=benchmark_results.seconds(record, "this library", sweep="main", query="held", dtype="float32"),
-            word=longest.seconds / (longest.n * longest.batch * longest.repetitions),
+            word=float(longest.seconds) / int(longest.n * longest.batch * longest.repetitions),
             tune=point["tune a repetition"],
             test=point["test a repetition"],
             save=point["save a result"],
