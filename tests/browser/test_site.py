@@ -183,7 +183,7 @@ def test_reads_from_disk(browser: Browser, site: Path, name: str) -> None:
     [
         ("norm of the exponential", "bounds/published-chain.html"),
         ("tanh law", "bounds/sharp-bounds.html"),
-        ("one layer, one step", "foundations/gradient-step-layer.html"),
+        ("a layer imitates the step", "foundations/gradient-step-layer.html"),
     ],
 )
 def test_search_finds_a_statement_by_its_name(browser: Browser, address: str, words: str, chapter: str) -> None:
