@@ -152,7 +152,10 @@ def test_recheck_runs_parameters_in_the_order_of_the_build(checkout: Path, capsy
 def test_an_interrupted_run_leaves_nothing_that_is_trusted(bare: Path) -> None:
     write_chapter(bare, "import os, pathlib, time; pathlib.Path('../pid').write_text(str(os.getpid())); time.sleep(60)")
     command = [sys.executable, "-m", "tools", "--root", str(bare), "book"]
+    # A shell makes what it starts in the background ignore an interrupt, and so would all that comes from there.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     child = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    signal.signal(signal.SIGINT, before)
     kernel = wait_for_kernel(bare / "_build/running")
     os.kill(child.pid, signal.SIGINT)
     _, error = child.communicate(timeout=20)
