@@ -14,7 +14,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_
 
 import torch
 
-from benchmarks import classification, contestants, machine, memory, point
+from benchmarks import classification, contestants, machine, memory, point, solvers
 from benchmarks.agreement import check
 from benchmarks.settings import JAX_EXPLICIT, JAX_REDUCED, OURS, Race, plan, small_plan
 from benchmarks.timing import race, ratios, spread
@@ -37,6 +37,7 @@ def main() -> None:
     jax = _jax_contestants()
     rows = [row for entry in (small_plan() if arguments.small else plan()) for row in _rows(entry, device, jax)]
     rows += classification.rows(device, small=arguments.small)
+    solved = solvers.rows(small=arguments.small)
     record = {
         "machine": description,
         "device": device.type,
@@ -48,7 +49,7 @@ def main() -> None:
     }
     if arguments.small:
         return
-    record |= {"point": point.costs(), "memory": memory.peaks()}
+    record |= {"solvers": solved, "point": point.costs(), "memory": memory.peaks()}
     RESULTS.mkdir(exist_ok=True)
     name = "".join(c if c.isalnum() else "-" for c in description.lower()).replace("--", "-")
     path = RESULTS / f"{name}.json"

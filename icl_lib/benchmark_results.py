@@ -120,6 +120,13 @@ def memory_table(record: dict[str, Any]) -> pandas.DataFrame:
     return told.rename(columns=lambda name: f"{name}, MB").reset_index()
 
 
+def solvers_table(record: dict[str, Any]) -> pandas.DataFrame:
+    """Milliseconds that each solver takes for all problems of a length."""
+    frame = pandas.DataFrame(record["solvers"])
+    frame["ms"] = [f"{1e3 * spread['median']:.3g}" for spread in frame.seconds]
+    return frame.pivot(index="n", columns="solver", values="ms").add_suffix(", ms").reset_index()
+
+
 def classification_table(record: dict[str, Any]) -> pandas.DataFrame:
     """Milliseconds a step and the ratio to drawing the contexts, for each kind of attention."""
     frame = rows(record)

@@ -38,7 +38,8 @@ def test_the_small_run_races_everyone_and_records_nothing(
     monkeypatch.setattr(sys, "argv", ["benchmarks", "--small", "--device", "cpu"])
     program.main()
     told = capsys.readouterr().out
-    for name in (OURS, FLOOR, LOOP, "n × n attention", "explicit tasks by formula", "classification step"):
+    others = ("n × n attention", "explicit tasks by formula", "classification step", "scipy trust-exact")
+    for name in (OURS, FLOOR, LOOP, *others):
         assert f"{name} " in told
     assert not (tmp_path / "results").exists()
 
@@ -102,3 +103,4 @@ def test_recorded_results_are_complete() -> None:
         assert {row["n"] for row in record["memory"]} >= {25, 10_000}
         assert all(row["megabytes"] > 0 for row in record["memory"])
         assert record["point"]["bytes of a result"] > 0
+        assert {row["solver"] for row in record["solvers"]} > {"Newton, trust region", "scipy trust-exact"}

@@ -6,7 +6,6 @@ import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize
 from torch import Tensor
 
 from icl_lib import softmax_regression
@@ -20,6 +19,7 @@ from icl_lib.newton import (
     newton,
     newton_operations,
 )
+from icl_lib.newton_reference import trust_exact
 from icl_lib.tasks import Documents, SoftmaxRegression
 from tests.random_documents import normal, seeds
 
@@ -40,22 +40,14 @@ def test_newton_finds_the_exact_fit_in_few_iterations(n: int, d: int) -> None:
 
 def test_newton_agrees_with_scipy() -> None:
     documents = _documents(12, 4, 1, seed=3)
-    A, b = documents.A[0], torch.softmax(normal(9, 12), -1)
-
-    def at(function, x: numpy.ndarray) -> numpy.ndarray:
-        return function(A, torch.tensor(x), b).numpy()
-
-    found = minimize(
-        lambda x: float(at(softmax_regression.loss, x)),
-        numpy.zeros(4),
-        jac=lambda x: at(softmax_regression.gradient, x),
-        hess=lambda x: at(softmax_regression.hessian, x),
-        method="trust-exact",
-        options={"gtol": 1e-12},
-    )
-    path = newton(A, b, torch.zeros(4, dtype=torch.float64), tolerance=1e-12)
-    numpy.testing.assert_allclose(path.x.numpy(), found.x, rtol=1e-7, atol=1e-9)
-    assert float(path.losses[-1]) == pytest.approx(found.fun, rel=1e-12)
+    A, b, x0 = documents.A[0], torch.softmax(normal(9, 12), -1), torch.zeros(4, dtype=torch.float64)
+    found = trust_exact(A, b, x0, tolerance=1e-12)
+    path = newton(A, b, x0, tolerance=1e-12)
+    numpy.testing.assert_allclose(path.x.numpy(), found.x.numpy(), rtol=1e-7, atol=1e-9)
+    assert float(path.losses[-1]) == pytest.approx(float(softmax_regression.loss(A, found.x, b)), rel=1e-12)
+    assert found.success
+    assert found.iterations == len(found.gradient_norms) - 1 > 1
+    assert found.gradient_norms[-1] < 1e-12 < found.gradient_norms[0]
 
 
 @given(st.integers(2, 6), st.integers(1, 4), seeds)

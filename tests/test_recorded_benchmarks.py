@@ -34,6 +34,7 @@ def record() -> dict[str, Any]:
     return {
         "rows": rows,
         "memory": [{"contestant": who, "n": n, "megabytes": n / 10} for who in ("a", "b") for n in (5, 50)],
+        "solvers": [{"n": n, "solver": who, "seconds": spread} for who in ("a", "b") for n in (5, 50)],
         "point": {"seconds": dict.fromkeys(names, spread), "bytes of a result": 5000},
     }
 
@@ -68,6 +69,7 @@ def test_the_small_tables(record: dict[str, Any]) -> None:
     memory = benchmark_results.memory_table(record)
     assert memory.columns.tolist() == ["n", "a, MB", "b, MB"]
     assert memory["b, MB"].tolist() == ["0", "5", "not run"]
+    assert benchmark_results.solvers_table(record).columns.tolist() == ["n", "a, ms", "b, ms"]
     assert benchmark_results.classification_table(record).attention.tolist() == ["linear"]
 
 
