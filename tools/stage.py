@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from nbformat import NotebookNode
 
-from tools import interactive, labels, links, notebooks, provenance
+from tools import interactive, labels, links, notebooks, pictures, provenance
 from tools.catalogue import Catalogue, Page
 from tools.check import presented_cells
 from tools.errors import BookError, listing
@@ -158,7 +158,7 @@ def merged(one: Executed, names: Collection[str]) -> NotebookNode:
     for cell in _with_injected(one.chapter.notebook.cells, shown):
         copy = nbformat.from_dict(cell)
         if cell.cell_type == "code":
-            copy.outputs = outputs[id(cell)].outputs
+            copy.outputs = pictures.compact_outputs(outputs[id(cell)].outputs)
             copy.execution_count = outputs[id(cell)].execution_count
         else:
             copy.source = links.rewrite(copy.source, one.page.chapter, one.page.name, names)
