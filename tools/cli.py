@@ -65,9 +65,8 @@ def _interrupt(*_: object) -> None:
 
 
 def _run(layout: Layout, given: argparse.Namespace) -> None:
-    from tools import archive, commands
+    from tools import commands
     from tools.catalogue import load
-    from tools.progress import Progress
 
     catalogue = load(layout)
     if given.command == "chapter":
@@ -84,6 +83,6 @@ def _run(layout: Layout, given: argparse.Namespace) -> None:
         elif given.command == "pdf":
             commands.pdf(layout, catalogue)
         elif given.command == "archive":
-            archive.make(layout, Progress())
+            commands.archive(layout)
         else:
             commands.reference(layout, catalogue, [catalogue.page(name) for name in given.pages], given.jobs)

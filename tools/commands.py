@@ -95,6 +95,13 @@ def pdf(layout: Layout, catalogue: Catalogue) -> None:
         raise
 
 
+def archive(layout: Layout) -> None:
+    """`make archive`."""
+    from tools.archive import make
+
+    make(layout, Progress())
+
+
 def chapter(layout: Layout, page: Page, words: Sequence[str], jobs: int) -> None:
     """`make chapter`: one chapter, as in the book, or with other parameters and then apart from the book."""
     progress = Progress()

@@ -18,7 +18,6 @@ def write_notebooks(layout: Layout, folder: Path) -> list[Path]:
         notebook = notebooks.read_text_notebook(source)
         if notebooks.code_cells(notebook):
             path = folder / source.relative_to(layout.book).with_suffix(".ipynb")
-            path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, notebooks.to_bytes(notebook))
             written.append(path)
     return written

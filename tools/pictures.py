@@ -4,6 +4,8 @@ import re
 
 from nbformat import NotebookNode
 
+from tools import notebooks
+
 SVG = "image/svg+xml"
 # Paths and places, in points. Nothing else is rounded: the scales of glyphs are small numbers.
 PLACES = re.compile(r'(\s(?:d|x|y)=")([^"]*)(?=")')
@@ -24,8 +26,7 @@ def compact_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
     shown = []
     for output in outputs:
         if SVG in output.get("data", {}):
-            text = output.data[SVG]
-            picture = compact("".join(text) if isinstance(text, list) else text)
+            picture = compact(notebooks.text_of(output.data[SVG]))
             output = NotebookNode({**output, "data": NotebookNode({**output.data, SVG: picture})})
         shown.append(output)
     return shown

@@ -21,7 +21,6 @@ from tools.layout import Layout
 from tools.notebooks import Chapter
 from tools.timings import Timings
 
-STAGING = ("stage.py", "labels.py", "links.py", "notebooks.py", "catalogue.py", "check.py", "interactive.py")
 # Beside the pages: what is copied to the site as it is, and what the directives read.
 EXTRA = "_extra"
 SCORECARD = "_scorecard.json"
@@ -66,7 +65,8 @@ class Stager:
         sources = {path.relative_to(self.layout.book).as_posix(): digest_file(path) for path in self._sources()}
         runs = [[one.page.name, one.key, one.record["notebook"], one.record["output"]] for one in executed]
         pages = [[page.name, page.chapter, page.title] for page in self.catalogue.pages]
-        tools = {name: digest_file(here / name) for name in STAGING}
+        # All of them: staging again costs little, and the site is built anew only where its content has changed.
+        tools = {path.name: digest_file(path) for path in sorted(here.glob("*.py"))}
         return digest([sources, runs, pages, self.catalogue.contents, claims, tools])
 
     def _sources(self) -> list[Path]:
