@@ -31,6 +31,11 @@ class Row(NamedTuple):
             raise ValueError(f"d must be in [1, {W_Q.shape[-1] - 2}] for weights {tuple(W_Q.shape)}, got {d}")
         return cls(W_Q[..., :d].mT @ W_K, W_V[..., d:, :])
 
+    @property
+    def width(self) -> Tensor:
+        """β, the mean diagonal of A on inputs, shape (...)."""
+        return torch.diagonal(self.A[..., : self.A.shape[-2]], dim1=-2, dim2=-1).mean(-1)
+
 
 def token_columns(context: Examples) -> Tensor:
     """The tokens of contexts as columns, the query token (x_query, 0) last: (..., e, n + 1)."""

@@ -45,15 +45,19 @@ def layer_blocks(result: xarray.Dataset, d: int) -> dict[str, Tensor]:
     A_xx and A_xy are the scores' blocks; V_yx and V_yy the values', with V_yy's column means taken out: they add
     the same number to every class and Adam lets them drift.
     """
-    W_Q, W_K, W_V = (torch.from_numpy(result[name].values) for name in ("W_Q", "W_K", "W_V"))
-    A, V = Row.of(W_Q, W_K, W_V, d)
+    A, V = _row(result, d)
     V = V - V.mean(-2, keepdim=True)
     return {"A_xx": A[..., :d], "A_xy": A[..., d:], "V_yx": V[..., :d], "V_yy": V[..., d:]}
 
 
 def learned_width(result: xarray.Dataset, d: int) -> Tensor:
     """β as learned, the mean of A_xx's diagonal, for every repetition (R,); negative in the wrong basin."""
-    return torch.diagonal(layer_blocks(result, d)["A_xx"], dim1=-2, dim2=-1).mean(-1)
+    return _row(result, d).width
+
+
+def _row(result: xarray.Dataset, d: int) -> Row:
+    W_Q, W_K, W_V = (torch.from_numpy(result[name].values) for name in ("W_Q", "W_K", "W_V"))
+    return Row.of(W_Q, W_K, W_V, d)
 
 
 def learned_gain(result: xarray.Dataset, d: int) -> Tensor:

@@ -32,11 +32,29 @@ class Test(NamedTuple):
     control: Measurement
 
 
-def _claim(query: str, results: Results, statement: str, **fields: str | float) -> Claim:
+def _claim(
+    query: str,
+    results: Results,
+    statement: str,
+    test: str,
+    allowed: Mapping[str, tuple[float, float]],
+    negative_control: str,
+    fields: Mapping[str, str],
+) -> Claim:
+    """The claim for one kind of query; `allowed` holds the interval of each kind."""
     check_choice("query", query, QUERIES)
     if not results:
         raise ValueError("results must hold at least one closeness result, got none")
-    return Claim(paper=1, statement=f"{statement}, {ON[query]}", **fields)  # type: ignore[arg-type]
+    low, high = allowed[query]
+    return Claim(
+        paper=1,
+        statement=f"{statement}, {ON[query]}",
+        test=test,
+        low=low,
+        high=high,
+        negative_control=negative_control,
+        **fields,
+    )
 
 
 def losses(query: str, results: Results, statement: str, **fields: str) -> Test:
@@ -44,16 +62,14 @@ def losses(query: str, results: Results, statement: str, **fields: str) -> Test:
 
     `fields` are the claim's `id`, `source`, `evidence` and `limitation`.
     """
-    low, high = LOSSES.get(query, (0.0, 0.0))
     claim = _claim(
         query,
         results,
         statement,
-        test="ratio of the losses after training",
-        low=low,
-        high=high,
-        negative_control="least ratio of an untrained layer",
-        **fields,
+        "ratio of the losses after training",
+        LOSSES,
+        "least ratio of an untrained layer",
+        fields,
     )
     untrained = [over_repetitions(loss_ratio(result, step=0)) for result in results.values()]
     cases = {name: over_repetitions(loss_ratio(result)) for name, result in results.items()}
@@ -66,11 +82,10 @@ def differences(query: str, results: Results, statement: str, **fields: str) -> 
         query,
         results,
         statement,
-        test="the larger of Preds Diff and Model Diff at the end, each over its start",
-        low=0.0,
-        high=LARGEST_LEFT_OVER.get(query, 0.0),
-        negative_control="least such ratio for a step with three times the rate",
-        **fields,
+        "the larger of Preds Diff and Model Diff at the end, each over its start",
+        {kind: (0.0, largest) for kind, largest in LARGEST_LEFT_OVER.items()},
+        "least such ratio for a step with three times the rate",
+        fields,
     )
     kept = {
         name: max(
@@ -91,11 +106,10 @@ def cosine(query: str, results: Results, statement: str, **fields: str) -> Test:
         query,
         results,
         statement,
-        test="Model Cos after training",
-        low=LEAST_COSINE.get(query, 0.0),
-        high=1.0,
-        negative_control="largest Model Cos with the step of another task",
-        **fields,
+        "Model Cos after training",
+        {kind: (least, 1.0) for kind, least in LEAST_COSINE.items()},
+        "largest Model Cos with the step of another task",
+        fields,
     )
     ends = {name: result.isel(step=-1) for name, result in results.items()}
     cases = {name: over_repetitions(end.model_cos) for name, end in ends.items()}

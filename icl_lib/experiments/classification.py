@@ -87,7 +87,8 @@ class ClassifierCloseness:
             test_repetition(self, r, {k: v[:, r] for k, v in weights.items()}, fitted, other) for r in self._repetitions
         ]
         means = {name: (("repetition", "step"), [row[0][name].tolist() for row in tested]) for name in tested[0][0]}
-        means["width"] = (("repetition", "step"), width(weights, self.task.d).mT.tolist())
+        rows = Row.of(weights["W_Q"], weights["W_K"], weights["W_V"], self.task.d)
+        means["width"] = (("repetition", "step"), rows.width.mT.tolist())
         last = {
             name: (("repetition", "context"), torch.stack([row[1][name] for row in tested]).numpy())
             for name in tested[0][1]
@@ -107,12 +108,6 @@ def paper_scale(task: SphereClassification, attention: str, **changes: Any) -> C
     """The experiment with the rate and start that belong to the kind of attention; `changes` replaces fields."""
     check_choice("attention", attention, KINDS)
     return ClassifierCloseness(**{"task": task, "attention": attention, **TRAINING[attention], **changes})
-
-
-def width(weights: training.Parameters, d: int) -> Tensor:
-    """β of every layer, the mean diagonal of W_QᵀW_K on inputs: (...) for weights (..., e, e)."""
-    A = Row.of(weights["W_Q"], weights["W_K"], weights["W_V"], d).A
-    return torch.diagonal(A[..., :d], dim1=-2, dim2=-1).mean(-1)
 
 
 def train_weights(config: ClassifierCloseness, device: torch.device, record_at: list[int]) -> training.Parameters:
