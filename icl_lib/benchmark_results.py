@@ -70,12 +70,21 @@ def seconds(record: dict[str, Any], contestant: str, **setting: object) -> float
 
     Raises `ValueError` where no race, or more than one, has these sizes.
     """
+    return float(_race(record, contestant, setting).seconds)
+
+
+def ratio(record: dict[str, Any], contestant: str, **setting: object) -> float:
+    """The median over rounds of one contestant's time over this library's, at one setting. Raises as `seconds`."""
+    return float(_race(record, contestant, setting).ratio)
+
+
+def _race(record: dict[str, Any], contestant: str, setting: dict[str, object]) -> pandas.Series:
     frame = rows(record)
     for name, value in {"contestant": contestant, **setting}.items():
         frame = frame[frame[name] == value]
     if len(frame) != 1:
         raise ValueError(f"setting must name one race of {contestant!r}, got {setting} with {len(frame)}")
-    return float(frame.seconds.iloc[0])
+    return frame.iloc[0]
 
 
 def growth_figure(record: dict[str, Any]) -> Figure:

@@ -48,6 +48,7 @@ def test_the_main_table_has_its_contestants_with_their_spread(record: dict[str, 
 
 def test_seconds_are_those_of_one_race(record: dict[str, Any]) -> None:
     assert benchmark_results.seconds(record, "floor", sweep="main") == 0.03
+    assert benchmark_results.ratio(record, "n × n attention", sweep="main") == 50
     for setting in ({}, {"sweep": "nowhere"}):
         with pytest.raises(ValueError, match="setting must name one race of 'this library'"):
             benchmark_results.seconds(record, "this library", **setting)
