@@ -11,13 +11,16 @@ from tools.errors import BookError, listing
 from tools.layout import Layout
 
 SECTIONS = ("profiles", "pages")
-OF_A_PROFILE = ("banner", "leave_out", "parameters")
+OF_A_PROFILE = ("banner", "leave_out", "parameters", "start_first")
 OF_A_PAGE = ("chapter", "title", "parameters")
 
 
 @dataclass(frozen=True)
 class Page:
-    """One page of the site: `name` as in `_toc.yml`, `chapter` the source (without suffix) that it is made from."""
+    """One page of the site: `name` as in `_toc.yml`, `chapter` the source (without suffix) that it is made from.
+
+    Pages with a larger `head_start` are executed before others.
+    """
 
     name: str
     chapter: str
@@ -25,6 +28,7 @@ class Page:
     is_notebook: bool
     title: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    head_start: int = 0
 
     @property
     def is_rerun(self) -> bool:
@@ -84,7 +88,10 @@ def load(layout: Layout) -> Catalogue:
     settings = known[layout.profile] or {}
     overrides = settings.get("parameters") or {}
     out = set(settings.get("leave_out") or [])
-    pages = tuple(_page(layout, name, reruns.get(name), overrides) for name in names if name not in out)
+    starts = {name: rank for rank, name in enumerate(reversed(settings.get("start_first") or []), 1)}
+    pages = tuple(
+        _page(layout, name, reruns.get(name), overrides, starts.get(name, 0)) for name in names if name not in out
+    )
     return Catalogue(pages, _without(contents, out), settings.get("banner"))
 
 
@@ -149,12 +156,16 @@ def _check_profile(profile: str, settings: Mapping[str, Any], names: list[str], 
     unknown = set(settings.get("parameters") or {}) - set(names) - chapters
     if unknown:
         raise BookError(f"{where}: unknown chapter {listing(unknown)}; allowed: {listing(set(names) | chapters)}")
+    if unknown := set(settings.get("start_first") or []) - set(names):
+        raise BookError(f"{where}: cannot start {listing(unknown)} first; allowed: {listing(names)}")
     # Other pages may link to a chapter, but only the table of contents knows its further runs.
     if unknown := set(settings.get("leave_out") or []) - set(reruns):
         raise BookError(f"{where}: cannot leave out {listing(unknown)}; allowed: {listing(reruns)}")
 
 
-def _page(layout: Layout, name: str, rerun: Mapping[str, Any] | None, overrides: Mapping[str, Any]) -> Page:
+def _page(
+    layout: Layout, name: str, rerun: Mapping[str, Any] | None, overrides: Mapping[str, Any], head_start: int
+) -> Page:
     """A page; a profile's values for the chapter give way to the page's own, these to the profile's for the page."""
     if rerun is not None:
         _only(rerun, OF_A_PAGE, f"book/profiles.yml: page {name}")
@@ -168,7 +179,7 @@ def _page(layout: Layout, name: str, rerun: Mapping[str, Any] | None, overrides:
     is_notebook = _has_kernel(source)
     if not is_notebook and (parameters or rerun):
         raise BookError(f"page {name}: book/{chapter}.md has no kernelspec in its header, so nothing can be run")
-    return Page(name, chapter, source, is_notebook, rerun.get("title"), parameters)
+    return Page(name, chapter, source, is_notebook, rerun.get("title"), parameters, head_start)
 
 
 def _has_kernel(source: Path) -> bool:

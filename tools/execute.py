@@ -122,6 +122,14 @@ def plan(layout: Layout, chapters: Sequence[Chapter], surroundings: Surroundings
     return [Executed(chapter, digest(surroundings.parts(chapter)), layout.executed) for chapter in chapters]
 
 
+def in_order(missing: Sequence[Executed]) -> list[Executed]:
+    """What is long starts first, so that no worker is left alone with it: by the catalogue, then by the last run.
+
+    The last run is no measure where it found in the store what has now to be computed.
+    """
+    return sorted(missing, key=lambda one: (-one.page.head_start, -float(one.record.get("seconds", 0.0))))
+
+
 class Executor:
     """Runs chapters, `jobs` at once; the first failure ends the others."""
 
@@ -162,9 +170,7 @@ class Executor:
         kernels.prepare(self.layout)
         self.commit = provenance.commit(self.layout.root)
         with ThreadPoolExecutor(self.jobs) as pool:
-            # What took longest last time starts first, so that no worker is left alone with it at the end.
-            ordered = sorted(missing, key=lambda executed: -float(executed.record.get("seconds", 0.0)))
-            futures = [pool.submit(self._run_one, executed, timings) for executed in ordered]
+            futures = [pool.submit(self._run_one, executed, timings) for executed in in_order(missing)]
             try:
                 self._wait(futures)
             except BaseException:

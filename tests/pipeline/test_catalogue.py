@@ -1,5 +1,6 @@
 """Which pages a book has, and what is said where its files do not fit."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from fixture_book import HEADER, replace
 
 from tools.catalogue import load
 from tools.errors import BookError
+from tools.execute import Executed, in_order
 from tools.layout import Layout
 from tools.notebooks import read_chapter
 
@@ -52,7 +54,8 @@ def test_an_unknown_profile_is_refused(checkout: Path) -> None:
         ("_toc.yml", "root", "[", "not YAML"),
         ("book/profiles.yml", "part/curve: {rate", "part/curves: {rate", "profile smoke: unknown chapter part/curves"),
         ("book/profiles.yml", "title: The", "heading: The", "unknown heading; allowed: chapter, parameters, title"),
-        ("book/profiles.yml", "banner", "flag", "unknown flag; allowed: banner, leave_out, parameters"),
+        ("book/profiles.yml", "banner", "flag", "unknown flag; allowed: banner, leave_out, parameters, start_first"),
+        ("book/profiles.yml", "  smoke:\n", "  smoke:\n    start_first: [nope]\n", "cannot start nope first; allowed:"),
         ("book/profiles.yml", "chapter: part/curve", "chapter: part/nope", "part/curve-n3: no file book/part/nope.md"),
         ("book/profiles.yml", "part/curve: {rate", "index: {rate", "index: book/index.md has no kernelspec"),
         ("book/sums.md", HEADER, "", "header names no kernelspec"),
@@ -89,3 +92,21 @@ def test_two_cells_of_parameters_are_refused(checkout: Path) -> None:
     source.write_text(source.read_text() + "\n```{code-cell} ipython3\n:tags: [parameters]\n\nm = 1\n```\n")
     with pytest.raises(BookError, match="2 cells are tagged `parameters`"):
         read_chapter(load(Layout(checkout)).page("part/curve"))
+
+
+def test_what_is_long_starts_first(checkout: Path) -> None:
+    """Pages that a profile names, in its order; then by what the last run took; then in reading order."""
+    replace(checkout / "book/profiles.yml", "  smoke:\n", "  smoke:\n    start_first: [part/curve-n3]\n")
+    layout = Layout(checkout, "smoke")
+    pages = load(layout).notebooks
+
+    def planned() -> list[str]:
+        chosen = [Executed(read_chapter(page), "key", layout.executed) for page in pages]
+        return [one.page.name for one in in_order(chosen)]
+
+    assert planned() == ["part/curve-n3", "sums", "part/curve"]
+    for name, seconds in (("sums", 1.0), ("part/curve", 2.0), ("part/curve-n3", 0.1)):
+        path = layout.executed / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"seconds": seconds}))
+    assert planned() == ["part/curve-n3", "part/curve", "sums"]
