@@ -1,0 +1,55 @@
+"""A small change in a formula of the library makes the check of a chapter fail: the part on classification."""
+
+from pathlib import Path
+
+import pytest
+from checkouts import Change, check
+
+from tools.errors import BookError
+
+STEP, SPHERE = (f"kernel/{name}" for name in ("attention-step", "sphere"))
+
+CHANGES = {
+    "sign of the queries": (
+        STEP,
+        Change("constructions.py", "return math.copysign(1.0, beta) * W, W", "return -math.copysign(1.0, beta) * W, W"),
+    ),
+    "labels not centred": (
+        STEP,
+        Change("kernels.py", "return labelled - total / scores.y.shape[-1]", "return labelled"),
+    ),
+    "functional gradient": (
+        STEP,
+        Change("descent.py", "- y) / y.shape[-2] + ridge", "- y) / (1.01 * y.shape[-2]) + ridge"),
+    ),
+    "width on the sphere": (
+        SPHERE,
+        Change("kernels.py", "return None, beta * (s - 1)", "return None, 1.01 * beta * (s - 1)"),
+    ),
+    "the query's own token": (
+        SPHERE,
+        Change("kernels.py", "[log_k, log_self.unsqueeze(-1)]", "[log_k, log_self.unsqueeze(-1) + 0.01]"),
+    ),
+    "normaliser": (
+        SPHERE,
+        Change("kernels.py", "total = (log_all - largest).exp()", "total = 1.01 * (log_all - largest).exp()"),
+    ),
+}
+
+# Another rounding of every point: points are normalised afterwards.
+NOISE = [Change("tasks.py", "x = self._normal(len(w)", "x = (1 + 1e-7) * self._normal(len(w)")]
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_spoilt_formula_fails(name: str, tmp_path: Path) -> None:
+    page, change = CHANGES[name]
+    with pytest.raises(BookError, match=f"chapter {page}, code cell"):
+        check(page, [change], tmp_path)
+
+
+@pytest.mark.parametrize("page", [STEP, SPHERE])
+def test_noise_and_another_number_of_threads_pass(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control: what fails above is the change, not the copy of the checkout."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(name, "2")
+    check(page, NOISE, tmp_path)
