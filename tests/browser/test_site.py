@@ -1,62 +1,16 @@
 """The built pages in a real browser: rendered, complete, offline, quiet, reachable."""
 
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote, urldefrag, urlparse
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+from pages import assert_quiet, opened
+from playwright.sync_api import Browser, Page
 
 # Rules of axe that the theme, and not the book, decides.
 THEME_RULES = {"landmark-unique", "landmark-no-duplicate-main", "region"}
-READY = "() => !window.MathJax || !MathJax.startup || MathJax.startup.promise.then(() => true)"
-
-
-@dataclass
-class Witness:
-    """What a page asked for and said while it was open."""
-
-    requests: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
-
-    def watch(self, page: Page) -> None:
-        """Take notes of a page."""
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.on("requestfailed", lambda request: self.failed.append(request.url))
-        page.on("requestfinished", self._finished)
-        page.on("console", self._console)
-        page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
-
-    def _finished(self, request: Request) -> None:
-        response = request.response()
-        if response is not None and response.status >= 400:
-            self.failed.append(f"{response.status} {request.url}")
-
-    def _console(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            self.said.append(f"{message.type}: {message.text}")
-
-
-def opened(browser: Browser, url: str, **context: object) -> tuple[Page, Witness]:
-    """A page that has loaded and typeset its mathematics, and what it asked for meanwhile."""
-    page = browser.new_context(**context).new_page()
-    witness = Witness()
-    witness.watch(page)
-    page.goto(url, wait_until="load")
-    page.evaluate(READY)
-    page.wait_for_load_state("networkidle")
-    return page, witness
-
-
-def assert_quiet(witness: Witness, prefix: str) -> None:
-    """Nothing asked for outside the site, nothing failed, nothing said."""
-    outside = [url for url in witness.requests if not url.startswith((prefix, "data:", "blob:"))]
-    assert not outside, f"asked for outside the site: {outside}"
-    assert not witness.failed, f"failed: {witness.failed}"
-    assert not witness.said, f"said on the console: {witness.said}"
 
 
 def test_page(browser: Browser, address: str, site: Path, page_name: str) -> None:
