@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote, urldefrag, urlparse
 
 import pytest
@@ -190,6 +191,65 @@ def test_a_slider_moves_the_plot(browser: Browser, address: str, width: int) -> 
     page.get_by_label("query").select_option("same")
     page.wait_for_function("document.querySelector('.interactive-note').textContent.includes('same query')")
     assert _curve(page) != before
+    assert_quiet(witness, address)
+    page.context.close()
+
+
+def _map(page: Page) -> list[dict[str, Any]]:
+    """The cells of the map: their difference, the red and blue with which they are drawn, and where."""
+    return page.evaluate(
+        """() => {
+          const drawing = document.querySelector(".interactive-drawing");
+          const values = drawing.data[0].marker.color.filter((_, k) => drawing.data[0].x[k] !== null);
+          return [...drawing.querySelectorAll(".subplot.xy .trace:first-child path.point")].map((path, k) => {
+            const [red, , blue] = getComputedStyle(path).fill.match(/\\d+/g).map(Number);
+            const box = path.getBoundingClientRect();
+            return {value: values[k], red, blue, x: box.x + box.width / 2, y: box.y + box.height / 2};
+          });
+        }"""
+    )
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_colour_of_a_cell_of_the_map_is_its_sign(browser: Browser, address: str, theme: str) -> None:
+    """Violet, with more blue than red, where softmax is ahead; orange where linear is."""
+    page, _ = opened(browser, f"{address}/explore/regimes.html", color_scheme=theme)
+    _interactive_figures_are_drawn(page)
+    cells = _map(page)
+    for cell in cells:
+        assert (cell["blue"] > cell["red"]) == (cell["value"] > 0), cell
+    assert min(cell["value"] for cell in cells) < 0 < max(cell["value"] for cell in cells)
+    page.context.close()
+
+
+def test_a_click_on_the_map_and_its_controls_change_the_curves(browser: Browser, address: str) -> None:
+    """A click on the last cell takes the sliders there; C and the cell are changed by keyboard too."""
+    page, witness = opened(browser, f"{address}/explore/regimes.html", viewport={"width": 1200, "height": 900})
+    _interactive_figures_are_drawn(page)
+    note = page.locator(".interactive-note")
+    lengths, dimensions = page.get_by_label("length n"), page.get_by_label("dimensions d")
+    drawings = [_curve(page)]
+    cell, text = _map(page)[-1], note.text_content()
+    page.mouse.click(cell["x"], cell["y"])
+    page.wait_for_function("text => document.querySelector('.interactive-note').textContent !== text", arg=text)
+    for slider, letter in ((lengths, "n"), (dimensions, "d")):
+        assert slider.input_value() == slider.get_attribute("max")
+        assert f"{letter} = {slider.get_attribute('aria-valuetext')}" in (note.text_content() or "")
+    drawings.append(_curve(page))
+    classes = page.get_by_label("classes C")
+    several = len(_map(page))
+    classes.focus()
+    page.keyboard.press("Home")
+    page.wait_for_function("() => document.querySelector('.interactive-note').textContent.includes('C = 2,')")
+    assert len(_map(page)) < several, "the thinner map has as many cells"
+    assert "not fitted" in (note.text_content() or "")
+    drawings.append(_curve(page))
+    lengths.focus()
+    page.keyboard.press("Home")
+    dimensions.focus()
+    page.keyboard.press("Home")
+    drawings.append(_curve(page))
+    assert len(set(drawings)) == len(drawings), "a setting has left the curves as they were"
     assert_quiet(witness, address)
     page.context.close()
 
