@@ -25,17 +25,17 @@ def modules_reached(source: str, root: Path) -> set[str]:
 
 
 def library_digest(modules: Iterable[str], root: Path | None = None) -> str:
-    """SHA-256 over the text of `modules` and of all they reach in the package, in the order of their names."""
+    """SHA-256 over the code of `modules` and of all they reach in the package, in the order of their names."""
     root = root or Path(__file__).parent.parent
     names = modules_reached("\n".join(f"import {name}" for name in modules), root)
     digest = hashlib.sha256()
     for name in sorted(names):
-        digest.update(name.encode() + b"\0" + _file(name, root).read_bytes() + b"\0")
+        digest.update(f"{name}\0{code(_file(name, root).read_text())}\0".encode())
     return digest.hexdigest()
 
 
 def module_digest(name: str) -> str:
-    """Digest of all that can change what the imported module `name` computes: its text and what that reaches here.
+    """Digest of all that can change what the imported module `name` computes: its code and what that reaches here.
 
     Raises `ValueError` for a module without a file, which is what a notebook is: a change of it would go unseen.
     """
@@ -46,7 +46,20 @@ def module_digest(name: str) -> str:
         raise ValueError(f"an experiment must be defined in a module with a file, got one of {name}")
     source = Path(file).read_text()
     reached = modules_reached(source, Path(__file__).parent.parent)
-    return hashlib.sha256(f"{source}\0{library_digest(reached)}".encode()).hexdigest()
+    return hashlib.sha256(f"{code(source)}\0{library_digest(reached)}".encode()).hexdigest()
+
+
+def code(source: str) -> str:
+    """The syntax tree of `source` without docstrings: words about the code are edited without computing anything anew.
+
+    Comments and layout are not in the tree. Nothing in the library reads a docstring back.
+    """
+    tree = ast.parse(source)
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in [node for node in ast.walk(tree) if isinstance(node, documented)]:
+        if ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
 
 
 def _parents(name: str) -> list[str]:

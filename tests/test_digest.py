@@ -1,8 +1,10 @@
 from pathlib import Path
 
 import pytest
+import random_documents
+import toy_experiment
 
-from icl_lib.digest import library_digest, module_digest, modules_reached
+from icl_lib.digest import code, library_digest, module_digest, modules_reached
 
 FILES = {
     "__init__.py": "",
@@ -44,14 +46,49 @@ def test_what_a_text_reaches(source: str, names: set[str], root: Path) -> None:
 @pytest.mark.parametrize("changed", ["__init__.py", "base.py", "middle.py", "top.py"])
 def test_a_change_of_what_is_reached_changes_the_digest(changed: str, root: Path) -> None:
     before = library_digest(["icl_lib.top"], root)
-    (root / "icl_lib" / changed).write_text(FILES[changed] + "# more\n")
+    (root / "icl_lib" / changed).write_text(FILES[changed] + "MORE = 1\n")
     assert library_digest(["icl_lib.top"], root) != before
 
 
 def test_a_change_of_what_is_not_reached_does_not(root: Path) -> None:
     before = library_digest(["icl_lib.top"], root)
-    (root / "icl_lib" / "aside.py").write_text("import icl_lib.base  # changed\n")
+    (root / "icl_lib" / "aside.py").write_text("import icl_lib.base\nCHANGED = 1\n")
     assert library_digest(["icl_lib.top"], root) == before
+
+
+WORDS = '''"""What it is."""
+class A:
+    """A."""
+    def f(self, x):
+        """Computes."""
+        return x + 1  # why
+async def g(): "only words"
+'''
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("What it is.", "What it was."),
+        ('"""A."""', ""),
+        ("Computes.", "Other\n words."),
+        ("  # why", ""),
+        ('"only', '"no'),
+    ],
+)
+def test_words_are_no_code(before: str, after: str) -> None:
+    assert before in WORDS
+    assert code(WORDS.replace(before, after)) == code(WORDS)
+
+
+@pytest.mark.parametrize(("before", "after"), [("x + 1", "x + 2"), ("f(self", "h(self"), ('"only', 'return "only')])
+def test_code_is(before: str, after: str) -> None:
+    assert code(WORDS.replace(before, after)) != code(WORDS)
+
+
+def test_nothing_in_the_library_reads_a_docstring() -> None:
+    library = Path(__file__).parent.parent / "icl_lib"
+    assert not [path.name for path in library.rglob("*.py") if "__doc__" in code(path.read_text())]
 
 
 def test_no_experiment_reaches_figures_or_the_record_of_claims() -> None:
@@ -62,7 +99,7 @@ def test_no_experiment_reaches_figures_or_the_record_of_claims() -> None:
 
 
 def test_a_module_outside_the_package_counts_with_its_own_text() -> None:
-    assert module_digest("toy_experiment") != module_digest("random_documents")
+    assert module_digest(toy_experiment.__name__) != module_digest(random_documents.__name__)
 
 
 def test_a_module_without_a_file_has_no_digest(monkeypatch: pytest.MonkeyPatch) -> None:
