@@ -280,3 +280,13 @@ def test_code_cell_is_one_click_away(browser: Browser, address: str) -> None:
     fold.locator("summary").click()
     assert fold.evaluate("d => d.open")
     page.context.close()
+
+
+def test_code_is_read_without_scrolling_on_a_laptop(browser: Browser, address: str) -> None:
+    """A line that is too long is continued below, further in than any code that is not."""
+    page, _ = opened(browser, f"{address}/kernel/regimes.html", viewport={"width": 1366, "height": 768})
+    page.evaluate("document.querySelectorAll('details.hide').forEach(fold => fold.open = true)")
+    sizes = page.evaluate("[...document.querySelectorAll('.cell_input pre')].map(p => [p.scrollWidth, p.clientWidth])")
+    assert len(sizes) > 10
+    assert all(0 < needed <= there for needed, there in sizes)
+    page.context.close()
