@@ -17,7 +17,7 @@ import torch
 from benchmarks import classification, contestants, machine, memory, point, solvers
 from benchmarks.agreement import check
 from benchmarks.settings import JAX_EXPLICIT, JAX_REDUCED, OURS, Race, plan, small_plan
-from benchmarks.timing import race, ratios, spread
+from benchmarks.timing import race, ratios, spread, waiting
 from icl_lib.device import DEVICES, choose
 
 RESULTS = Path(__file__).parent / "results"
@@ -76,7 +76,7 @@ def _rows(
     if entry.sweep == "main":
         check(entry.setting, with_jax=JAX_EXPLICIT in everyone)
     chosen = {name: everyone[name] for name in entry.contestants if name in everyone}
-    seconds = race(chosen, entry.rounds, _waiting(device))
+    seconds = race(chosen, entry.rounds, waiting(device))
     rows: list[dict[str, object]] = []
     for name in chosen:
         times, ratio = spread(seconds[name]), ratios(seconds, name, OURS)
@@ -85,10 +85,6 @@ def _rows(
         sizes_told = ", ".join(f"{key} {value}" for key, value in sizes.items())
         print(f"{sizes_told}: {name} {1e3 * times['median']:.2f} ms, {ratio['median']:.2f} × ours", flush=True)
     return rows
-
-
-def _waiting(device: torch.device) -> Callable[[], None]:
-    return {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(device.type, lambda: None)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.contestants import Steps
 from benchmarks.settings import DATA, TRAINING
-from benchmarks.timing import race, ratios, spread
+from benchmarks.timing import race, ratios, spread, waiting
 from icl_lib.attention import KINDS
 from icl_lib.experiments.classification import paper_scale, train_weights
 from icl_lib.randomness import stream
@@ -18,7 +18,7 @@ def rows(device: torch.device, *, small: bool = False) -> list[dict[str, object]
     task = SphereClassification(n=10, d=3, classes=3) if small else SphereClassification(n=100, d=5, classes=5)
     found: list[dict[str, object]] = []
     for kind in KINDS:
-        seconds = race(_entries(task, kind, device), 2 if small else 9, lambda: None)
+        seconds = race(_entries(task, kind, device), 2 if small else 9, waiting(device))
         for name in seconds:
             times, ratio = spread(seconds[name]), ratios(seconds, name, DATA)
             sizes = {"n": task.n, "d": task.d, "classes": task.classes}

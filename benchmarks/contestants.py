@@ -3,12 +3,14 @@
 All train M (R, d, d) by Adam on the loss (n/2)‖softmax(A_q M h) − b‖², h = Aᵀ(b − mean b), fresh tasks each step.
 """
 
+import os
 from collections.abc import Callable
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
-from benchmarks.settings import FLOOR, FORMULA, LOOP, OURS, SQUARE, Setting
+from benchmarks.settings import FLOOR, FORMULA, LOOP, OURS, SQUARE, UNRECORDED, Setting
 from icl_lib.experiments.softmax_regression import DTYPES, train_matrices
 from icl_lib.randomness import stream
 from icl_lib.softmax_regression import apply_softmax_jacobian, centred_readout
@@ -22,11 +24,23 @@ def contestants(setting: Setting, device: torch.device) -> dict[str, Steps]:
     """Who runs in PyTorch: name → a function that takes a number of training steps."""
     return {
         OURS: lambda steps: train_matrices(setting.closeness(steps), device, [steps]),
+        # On the CPU it is the same, since nothing is recorded there.
+        **({UNRECORDED: unrecorded(setting, device)} if device.type == "cuda" else {}),
         FLOOR: floor(setting, device),
         LOOP: loop(setting, device, loss_by_readout),
         SQUARE: loop(setting, device, loss_by_scores),
         FORMULA: formula(setting, device),
     }
+
+
+def unrecorded(setting: Setting, device: torch.device) -> Steps:
+    """The library with every kernel launched from Python, instead of a step recorded and replayed."""
+
+    def run(steps: int) -> None:
+        with patch.dict(os.environ, ICL_CAPTURE="off"):
+            train_matrices(setting.closeness(steps), device, [steps])
+
+    return run
 
 
 def floor(setting: Setting, device: torch.device) -> Steps:

@@ -6,6 +6,7 @@ from icl_lib.experiments.softmax_regression import Closeness
 from icl_lib.tasks import SoftmaxRegression
 
 OURS, FLOOR = "this library", "floor"
+UNRECORDED = "this library, step not recorded"
 LOOP, FORMULA, SQUARE = "loop over repetitions", "explicit tasks by formula", "n × n attention"
 JAX_EXPLICIT, JAX_REDUCED = "JAX, explicit tasks", "JAX, reduced tasks"
 TRAINING, DATA = "classification step", "its data"
@@ -56,7 +57,7 @@ MAIN = Setting()
 
 def plan() -> list[Race]:
     """Every race of a recorded run: all contestants at the main size, then growth in each size."""
-    everyone = (OURS, FLOOR, LOOP, FORMULA, SQUARE, JAX_EXPLICIT, JAX_REDUCED)
+    everyone = (OURS, UNRECORDED, FLOOR, LOOP, FORMULA, SQUARE, JAX_EXPLICIT, JAX_REDUCED)
     races = [Race("main", MAIN, everyone, 11)]
     for other in (replace(MAIN, query="same"), replace(MAIN, dtype="float64")):
         races.append(Race("main", other, (OURS, FLOOR, LOOP), 7))

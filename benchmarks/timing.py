@@ -4,12 +4,19 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+import torch
+
 from benchmarks.contestants import Steps
 
 # A measurement shorter than this would be of the clock, the scheduler, and what starting a training costs: its
 # streams, its optimiser, and a cache that others have used since.
 LEAST_SECONDS = 0.3
 MOST_STEPS = 200
+
+
+def waiting(device: torch.device) -> Callable[[], None]:
+    """What returns when `device` has done all that it was given."""
+    return {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(device.type, lambda: None)
 
 
 def race(entries: Mapping[str, Steps], rounds: int, wait: Callable[[], None]) -> dict[str, list[float]]:

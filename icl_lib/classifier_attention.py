@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from icl_lib.attention import KINDS
+from icl_lib.matrices import nearest_multiple
 from icl_lib.tasks import Examples
 from icl_lib.validation import check_choice, check_last_dimensions
 
@@ -33,8 +34,8 @@ class Row(NamedTuple):
 
     @property
     def width(self) -> Tensor:
-        """β, the mean diagonal of A on inputs, shape (...)."""
-        return torch.diagonal(self.A[..., : self.A.shape[-2]], dim1=-2, dim2=-1).mean(-1)
+        """β, with which β I is nearest to A on inputs, shape (...)."""
+        return nearest_multiple(self.A[..., : self.A.shape[-2]])
 
 
 def token_columns(context: Examples) -> Tensor:

@@ -139,7 +139,7 @@ class SoftmaxLayer:
         check_number("kernel_scale", self.kernel_scale, above=0)
 
     def _signs(self, like: Tensor) -> Tensor:
-        return torch.tensor([self.sign, -self.sign][: self.heads], dtype=like.dtype, device=like.device)
+        return self.sign * (1 - 2 * torch.arange(self.heads, dtype=like.dtype, device=like.device))
 
     def initial(self, generators: Sequence[Generator]) -> Parameters:
         """Scores near a multiple of the identity, gains 0."""

@@ -159,6 +159,11 @@ class SphereClassification:
         if self.balance != "none" and self.noise > 0:
             raise ValueError(f"noise must be 0 with balance={self.balance!r}, got {self.noise}")
 
+    @property
+    def draws_alike(self) -> bool:
+        """Whether every batch is the same program: no context is drawn again, no table comes from the CPU."""
+        return self.balance == "none" and self.inputs != "clusters"
+
     def sample(
         self,
         batch: int,

@@ -4,14 +4,18 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
+from icl_lib import capture
 from icl_lib.validation import check_choice, check_integer, check_number
 
 Parameters = dict[str, Tensor]
 SCHEDULES = ("constant", "cosine")
+# Steps that are run before one is recorded: the first of them make the optimiser's state and PyTorch's workspaces.
+STEPS_BEFORE_CAPTURE = 3
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,8 @@ class Optimiser(ABC):
         return self.rate * warm * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
     @abstractmethod
-    def attach(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
-        """PyTorch's optimiser for `parameters`."""
+    def attach(self, parameters: list[Tensor], *, captured: bool = False) -> torch.optim.Optimizer:
+        """PyTorch's optimiser for `parameters`; `captured`, its update can be recorded with a rate in a tensor."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +57,18 @@ class Adam(Optimiser):
         check_number("beta1", self.beta1, minimum=0, maximum=1)
         check_number("beta2", self.beta2, minimum=0, maximum=1)
 
-    def attach(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
+    def attach(self, parameters: list[Tensor], *, captured: bool = False) -> torch.optim.Optimizer:
         """PyTorch's Adam."""
-        return torch.optim.Adam(parameters, lr=self.rate, betas=(self.beta1, self.beta2))
+        return torch.optim.Adam(parameters, lr=self.rate, betas=(self.beta1, self.beta2), capturable=captured)
 
 
 @dataclass(frozen=True)
 class SGD(Optimiser):
     """Stochastic gradient descent without momentum."""
 
-    def attach(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
-        """PyTorch's SGD."""
-        return torch.optim.SGD(parameters, lr=self.rate)
+    def attach(self, parameters: list[Tensor], *, captured: bool = False) -> torch.optim.Optimizer:
+        """PyTorch's SGD; only its fused form takes a rate from the device without waiting for it."""
+        return torch.optim.SGD(parameters, lr=self.rate, fused=captured or None)
 
 
 def recorded_steps(steps: int, every: int) -> list[int]:
@@ -87,14 +91,17 @@ def train(
     gradient: Callable[[Parameters], Mapping[str, Tensor]],
     optimiser: Optimiser,
     record_at: Sequence[int],
+    generators: Sequence[Generator] | None = None,
 ) -> Parameters:
     """Train from `parameters`; return their snapshots at the steps `record_at`, stacked in front: (S, ...).
 
     `gradient` draws fresh data at each call and returns the gradient of every parameter, by formula or by
     autograd. Updates are entrywise, so repetitions stacked along a leading dimension do not mix.
+    `generators` says that every call is the same program, whose only memory are these: on a GPU it is then recorded
+    once and replayed. Without them each step is run as it is.
     Raises `FloatingPointError` if a snapshot is not finite.
     """
-    snapshots = run_steps(parameters, gradient, optimiser, record_at)
+    snapshots = run_steps(parameters, gradient, optimiser, record_at, generators)
     for name, values in snapshots.items():
         if not bool(torch.isfinite(values).all()):
             raise FloatingPointError(f"training diverged: {name} is not finite (rate {optimiser.rate})")
@@ -106,10 +113,23 @@ def run_steps(
     gradient: Callable[[Parameters], Mapping[str, Tensor]],
     optimiser: Optimiser,
     record_at: Sequence[int],
+    generators: Sequence[Generator] | None = None,
 ) -> Parameters:
     """`train` without the look at its end: nothing is read back from the device, so a GPU is never waited for."""
     current = {name: value.detach().clone() for name, value in parameters.items()}
-    updates = optimiser.attach(list(current.values()))
+    device = next(iter(current.values())).device
+    recorder = None if generators is None else capture.recorder(device)
+    updates = optimiser.attach(list(current.values()), captured=recorder is not None)
+    (group,) = updates.param_groups
+    if recorder is not None:
+        group["lr"] = torch.empty((), device=device)
+
+    def update() -> None:
+        for name, slope in gradient(current).items():
+            current[name].grad = slope
+        updates.step()
+
+    take = update
     wanted = set(record_at)
     taken: dict[str, list[Tensor]] = {name: [] for name in current}
     for step in range(optimiser.steps + 1):
@@ -118,8 +138,15 @@ def run_steps(
                 taken[name].append(value.clone())
         if step == optimiser.steps:
             break
-        updates.param_groups[0]["lr"] = optimiser.rate_at(step)
-        for name, slope in gradient(current).items():
-            current[name].grad = slope
-        updates.step()
+        _set_rate(group, optimiser.rate_at(step))
+        if recorder is not None and generators is not None and step == STEPS_BEFORE_CAPTURE:
+            take = recorder(update, generators)
+        take()
     return {name: torch.stack(values) for name, values in taken.items()}
+
+
+def _set_rate(group: dict[str, Any], rate: float) -> None:
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import __main__ as program
-from benchmarks import agreement, machine, timing
-from benchmarks.settings import FLOOR, LOOP, OURS, Setting, plan
+from benchmarks import agreement, contestants, machine, timing
+from benchmarks.settings import FLOOR, FORMULA, LOOP, OURS, SQUARE, UNRECORDED, Setting, plan
+from icl_lib.experiments import softmax_regression
+from icl_lib.randomness import stream
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -28,6 +30,19 @@ def test_a_contestant_that_computes_something_else_is_found(monkeypatch: pytest.
     monkeypatch.setattr(agreement.contestants, "explicit_gradient", lambda M, tasks: 1.001 * right(M, tasks))
     with pytest.raises(AssertionError):
         agreement.check(Setting(n=7, d=3))
+
+
+@pytest.mark.parametrize("query", ["held", "same"])
+def test_the_contestants_take_their_steps_on_the_device(query: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the device without values: what reads one back, or mixes devices, cannot be raced on a GPU."""
+    for module in (contestants, softmax_regression):
+        monkeypatch.setattr(module, "stream", lambda *name: None if len(name) == 4 else stream(*name))
+    monkeypatch.setattr(softmax_regression.training, "train", softmax_regression.training.run_steps)
+    setting, meta = Setting(n=7, d=3, batch=4, repetitions=2, query=query), torch.device("meta")
+    entries = contestants.contestants(setting, meta) | {UNRECORDED: contestants.unrecorded(setting, meta)}
+    assert set(entries) == {OURS, UNRECORDED, FLOOR, LOOP, FORMULA, SQUARE}
+    for run in entries.values():
+        run(2)
 
 
 def test_the_small_run_races_everyone_and_records_nothing(

@@ -105,18 +105,20 @@ class TestReading:
         """One SGD update from M = 0 on one task, against the formula."""
         config = replace(SMALL, repetitions=1, batch=1, steps=1, optimiser="sgd", rate=0.1)
         start = {"M": torch.zeros(1, 3, 3)}
-        found = readings._gradient(config, CPU)(start)["M"][0]
+        generators = [stream(0, "train/reading", 0)]
+        found = readings._gradient(config, generators, CPU)(start)["M"][0]
         tasks = readings.draw(config, 1, [stream(0, "train/reading", 0, CPU)], CPU, torch.float32).documents
         A, b, A_query, b_query = (part[0, 0] for part in (tasks.A, tasks.b, tasks.A_query, tasks.b_query))
         slope = 8 * sr.gradient(A_query, torch.zeros(3), b_query)
         torch.testing.assert_close(found, slope.outer(sr.centred_readout(A, b)), rtol=1e-4, atol=1e-6)
 
     def test_a_fixed_training_set_is_used_again(self) -> None:
-        batches = readings._batches(replace(SMALL, training_set=40), CPU)
+        generators = [stream(0, "train/reading", r) for r in range(SMALL.repetitions)]
+        batches = readings._batches(replace(SMALL, training_set=40), generators, CPU)
         first, second, third = batches(), batches(), batches()
         assert third is first
         assert second is not first
-        fresh = readings._batches(SMALL, CPU)
+        fresh = readings._batches(SMALL, generators, CPU)
         assert not torch.equal(fresh().documents.A, fresh().documents.A)
 
     @pytest.mark.parametrize(

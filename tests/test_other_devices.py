@@ -5,6 +5,7 @@ its normals injected; the meta device stands in for autograd.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,14 +14,16 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
-from icl_lib import alignment, classifier_attention, reduced_sampling, training
+from icl_lib import alignment, capture, classifier_attention, reduced_sampling, training
 from icl_lib import softmax_regression as sr
+from icl_lib import sweep as sweeps
 from icl_lib.attention import KINDS, labelled_tokens, self_attention, softmax_regression_tokens
 from icl_lib.classifier_attention import Row
-from icl_lib.experiments import classification
+from icl_lib.experiments import classification, depth, linear_regression, readings
 from icl_lib.experiments import softmax_regression as experiment
 from icl_lib.experiments.classification import paper_scale, train_weights
 from icl_lib.experiments.softmax_regression import Closeness
+from icl_lib.randomness import stream
 from icl_lib.tasks import SoftmaxRegression, SphereClassification
 
 R, B, N, D = 3, 5, 7, 4
@@ -43,7 +46,8 @@ class Pretence(TorchFunctionMode):
             assert value.device.type == part.device.type, "a value from another device is assigned"
             return torch.ops.aten.copy_(part, value)
         if function is Tensor.to and isinstance(arguments[1], torch.device):
-            return torch.ops.aten._to_copy(arguments[0], device=arguments[1])
+            dtype = arguments[2] if len(arguments) > 2 else None
+            return torch.ops.aten._to_copy(arguments[0], device=arguments[1], dtype=dtype)
         return function(*arguments, **(named or {}))
 
 
@@ -95,10 +99,15 @@ def tensors(*results: object) -> Iterator[Tensor]:
 @pytest.mark.parametrize("query", ["held", "same"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("block", [3 * N, 2**20])
+@pytest.mark.parametrize("mode", capture.MODES)
 def test_the_whole_training_loop_stays_on_the_device(
-    gpu: torch.device, query: str, dtype: str, block: int, monkeypatch: pytest.MonkeyPatch
+    gpu: torch.device, query: str, dtype: str, block: int, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sampler, gradient, updates and snapshots, in one block and in many; to read a value back would raise."""
+    """Sampler, gradient, updates and snapshots, in one block and in many; to read a value back would raise.
+
+    With both forms of the optimiser; a graph itself cannot be recorded without a GPU.
+    """
+    monkeypatch.setenv("ICL_CAPTURE", mode)
     config = Closeness(N, D, query, repetitions=R, batch=B, steps=3, schedule="cosine", dtype=dtype)
 
     start = torch.empty(R, D, D, device=gpu, dtype=getattr(torch, dtype))
@@ -187,6 +196,96 @@ def test_the_whole_training_loop_of_a_classifier_stays_on_the_device(
     assert {name: (W.device.type, tuple(W.shape)) for name, W in last.items()} == dict.fromkeys(
         ("W_Q", "W_K", "W_V"), ("cuda", (2, R, D + 3, D + 3))
     )
+
+
+def without_generators(monkeypatch: pytest.MonkeyPatch, device: torch.device, *modules: Any) -> None:
+    """Draws on `device` come from no generator of ours, since there can be none."""
+    for module in modules:
+        monkeypatch.setattr(module, "stream", lambda *name: None if name[3:] == (device,) else stream(*name))
+
+
+def values_of(snapshots: training.Parameters, device: torch.device) -> training.Parameters:
+    """Zeros in the place of what a device that is not there has trained, still to be moved to the CPU."""
+    assert {value.device.type for value in snapshots.values()} == {device.type}
+    return {name: torch.zeros(value.shape, dtype=value.dtype) for name, value in snapshots.items()}
+
+
+def test_a_whole_sweep_trains_on_a_pretended_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """From the configs to the stored results. Only the trainings are pretended; what they give is tested on the CPU."""
+    cuda = torch.device("cuda")
+    pretended = []
+
+    def pretend(module: Any, name: str, *trained: str) -> None:
+        train = getattr(module, name)
+
+        def on_gpu(config: Any, device: torch.device, record_at: list[int]) -> Any:
+            with FakeTensorMode(), Pretence():
+                last = train(config, device, record_at)
+                found = last if trained else {"M": last}
+            pretended.append(config)
+            values = values_of(found, device)
+            return values if trained else values["M"]
+
+        monkeypatch.setattr(module, name, on_gpu)
+
+    def draw(
+        task: SoftmaxRegression, batch: int, generators: list[None], device: torch.device, dtype: torch.dtype
+    ) -> reduced_sampling.ReducedTasks:
+        return reduced_tasks(task.query, device, dtype, len(generators), batch)
+
+    without_generators(monkeypatch, cuda, experiment, classification)
+    monkeypatch.setattr(reduced_sampling, "draw", draw)
+    monkeypatch.setattr(training, "train", training.run_steps)
+    monkeypatch.setattr(sweeps, "choose", lambda _: cuda)
+    monkeypatch.setenv("ICL_STORE", str(tmp_path))
+    pretend(experiment, "train_matrices")
+    pretend(classification, "train_weights", "W_Q", "W_K", "W_V")
+    small = {"repetitions": R, "batch": B, "steps": 3, "test": 20}
+    configs: list[sweeps.Experiment] = [
+        *(Closeness(N, D, query, tuning=20, **small) for query in ("held", "same")),
+        *(paper_scale(SphereClassification(N, D, 3), kind, tuning=60, warm_up=1, **small) for kind in KINDS),
+    ]
+    results = sweeps.sweep(configs)
+    assert pretended == configs
+    assert all(bool(result.loss_sa.notnull().all()) for result in results)
+    assert all('"device": "cuda"' in result.attrs["key"] for result in results)
+    assert all(again.identical(result) for again, result in zip(sweeps.sweep(configs), results, strict=True))
+    assert pretended == configs
+
+
+def test_a_whole_sweep_of_trainings_by_autograd_trains_on_the_device(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The same for the others, on the device that has no values; a fixed training set too."""
+    meta = torch.device("meta")
+    trained = []
+
+    def train(
+        parameters: training.Parameters, gradient: Any, optimiser: training.Optimiser, *rest: Any
+    ) -> training.Parameters:
+        trained.append(optimiser)
+        return values_of(training.run_steps(parameters, gradient, optimiser, *rest), meta)
+
+    without_generators(monkeypatch, meta, depth, linear_regression, readings)
+    monkeypatch.setattr(training, "train", train)
+    for module in (sweeps, depth):
+        monkeypatch.setattr(module, "choose", lambda _: meta, raising=False)
+    monkeypatch.setenv("ICL_STORE", str(tmp_path))
+    small = {"repetitions": R, "batch": B, "steps": 3, "tuning": 20, "test": 20}
+    configs: list[sweeps.Experiment] = [
+        readings.Reading(N, D, **small),
+        readings.Reading(N, D, training_set=2 * B, optimiser="sgd", start=0.5, **small),
+        readings.Reading(N, D, layer="softmax", values="raw", heads=2, **small),
+        readings.Reading(N, D, layer="tokens", values="constant channel", query="same", **small),
+        depth.Depth(layers=2, n=N, d=D, **small),
+        linear_regression.Baseline(n=N, d=D, repetitions=R, batch=B, steps=3, test=20, warm_up=1),
+    ]
+    results = sweeps.sweep(configs)
+    # A depth of two is two trainings.
+    assert len(trained) == len(configs) + 1
+    assert all(bool(result.loss_gd.notnull().all()) for result in results)
+    assert all(again.identical(result) for again, result in zip(sweeps.sweep(configs), results, strict=True))
+    assert len(trained) == len(configs) + 1
 
 
 @pytest.mark.parametrize("change", [{}, {"inputs": "gaussian", "offset": 0.5, "prototypes": 2}, {"noise": 0.1}])

@@ -137,7 +137,8 @@ def train_weights(config: ClassifierCloseness, device: torch.device, record_at: 
         slope["W_V"] = scale * slope["W_V"]
         return slope if config.blocks == "all" else {name: free[name] * slope[name] for name in names}
 
-    snapshots = training.train(start, gradient, config.optimiser, record_at)
+    alike = generators if task.draws_alike else None
+    snapshots = training.train(start, gradient, config.optimiser, record_at, alike)
     return {**snapshots, "W_V": scale * snapshots["W_V"]}
 
 

@@ -175,7 +175,7 @@ def train_layers(
         tasks = Documents(*(torch.stack(part) for part in zip(*drawn, strict=True)))
         return torch.func.grad(objective)(parameters, tasks)
 
-    return training.train({"M": start}, gradient, config.optimiser(layers), record_at)["M"]
+    return training.train({"M": start}, gradient, config.optimiser(layers), record_at, generators)["M"]
 
 
 def _direction(M: Tensor, tasks: Documents) -> Tensor:

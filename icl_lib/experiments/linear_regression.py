@@ -120,7 +120,7 @@ def train_layers(config: Baseline, device: torch.device, record_at: list[int]) -
         tasks = Examples(*(torch.stack(part) for part in zip(*drawn, strict=True)))
         return torch.func.grad(loss)(parameters, tasks)
 
-    return training.train(start, gradient, config.optimiser, record_at)
+    return training.train(start, gradient, config.optimiser, record_at, generators)
 
 
 def _examples(config: Baseline, purpose: str, repetition: int, count: int) -> Examples:

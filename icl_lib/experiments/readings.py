@@ -127,7 +127,11 @@ class Reading:
         steps = [0, self.steps]
         start = self.model.initial([stream(self.seed, "init/reading", r) for r in range(self.repetitions)])
         start = {name: values.to(device) for name, values in start.items()}
-        snapshots = training.train(start, _gradient(self, device), self.updates, steps)
+        generators = [stream(self.seed, "train/reading", r, device) for r in range(self.repetitions)]
+        gradient = _gradient(self, generators, device)
+        # A training set is gone through in turns, so its steps differ in more than what the generators draw.
+        alike = generators if self.training_set == 0 else None
+        snapshots = training.train(start, gradient, self.updates, steps, alike)
         trained = {name: values.to("cpu", torch.float64) for name, values in snapshots.items()}
         rates = [tune_rate(self, repetition) for repetition in range(self.repetitions)]
         tested = [
@@ -165,9 +169,8 @@ def _stack(drawn: Sequence[Documents]) -> Documents:
     return Documents(A, b, A_query, b_query, x)
 
 
-def _batches(config: Reading, device: torch.device) -> Callable[[], StartedTasks]:
+def _batches(config: Reading, generators: Sequence[Generator], device: torch.device) -> Callable[[], StartedTasks]:
     """What gives the next batch: fresh tasks, or the parts of a fixed training set in turn."""
-    generators = [stream(config.seed, "train/reading", r, device) for r in range(config.repetitions)]
     if config.training_set == 0:
         return lambda: draw(config, config.batch, generators, device, torch.float32)
     parts = [
@@ -184,9 +187,11 @@ def predictions(config: Reading, parameters: training.Parameters, tasks: Started
     return torch.softmax(z, dim=-1) if config.unit == "softmax" else z
 
 
-def _gradient(config: Reading, device: torch.device) -> Callable[[training.Parameters], training.Parameters]:
+def _gradient(
+    config: Reading, generators: Sequence[Generator], device: torch.device
+) -> Callable[[training.Parameters], training.Parameters]:
     """The gradient of (n/2)‖f − b‖², a mean over the batch and a sum over repetitions, by autograd."""
-    batches = _batches(config, device)
+    batches = _batches(config, generators, device)
 
     def objective(parameters: training.Parameters, tasks: StartedTasks) -> Tensor:
         f = predictions(config, parameters, tasks)

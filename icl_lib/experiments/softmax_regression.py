@@ -114,7 +114,8 @@ def train_matrices(config: Closeness, device: torch.device, record_at: list[int]
             slopes.append(slope)
         return {"M": torch.cat(slopes) / config.batch}
 
-    return training.train({"M": initial_matrices(config, device)}, gradient, config.optimiser, record_at)["M"]
+    start = {"M": initial_matrices(config, device)}
+    return training.train(start, gradient, config.optimiser, record_at, generators)["M"]
 
 
 def _blocks(config: Closeness, purpose: str, repetition: int) -> Iterator[Block]:
