@@ -11,7 +11,16 @@ from tools.sphinx_ext.docstrings import labels_of, linked
 LIBRARY = REPOSITORY / "icl_lib"
 # Modules that run, keep, tell or draw results. What is in no list here is science.
 OTHER = {
-    *("benchmark_results", "claims", "classifier_figures", "closeness_claims", "device", "digest", "figures"),
+    *(
+        "benchmark_results",
+        "capture",
+        "claims",
+        "classifier_figures",
+        "closeness_claims",
+        "device",
+        "digest",
+        "figures",
+    ),
     *("interactive", "linked_table", "places", "randomness", "scale", "store", "sweep", "training", "validation"),
     *("workers", "bounds.inequality", "bounds.search", "bounds.statements"),
 }
