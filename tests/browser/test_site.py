@@ -27,6 +27,7 @@ def test_page(browser: Browser, address: str, site: Path, page_name: str) -> Non
     _links_resolve(page, address, site)
     _is_accessible(page)
     _figures_are_legible_in_the_dark(page)
+    _is_accessible(page)
     page.set_viewport_size({"width": 375, "height": 800})
     page.wait_for_timeout(100)
     width = page.evaluate("document.scrollingElement.scrollWidth")
