@@ -50,8 +50,8 @@ site-check: $(STAMP) ## test the built site in a browser (PROFILE=smoke for the 
 	@CHROMIUM="$(CHROMIUM)" $(BIN)/python -m pytest -n 2 tests/browser \
 		--site _build/$(if $(filter-out paper,$(PROFILE)),$(PROFILE)/)html
 
-chapter: $(STAMP) ## one chapter: make chapter C=closeness/closeness P="-p n 50"
-	@test -n "$(C)" || { echo 'make chapter needs C, a page of _toc.yml: make chapter C=notation' >&2; exit 1; }
+chapter: $(STAMP) ## one chapter: make chapter C=closeness/closeness P="-p repetitions 3"
+	@test -n "$(C)" || { echo 'make chapter needs C, a page of _toc.yml: make chapter C=closeness/closeness' >&2; exit 1; }
 	@$(TOOLS) chapter --profile $(PROFILE) $(C) $(P)
 
 reference: $(STAMP) ## write the references anew, to be reviewed as a difference (PROFILE=smoke for those of the tests)

@@ -12,7 +12,7 @@ from icl_lib.validation import check_last_dimensions
 
 
 def preds_diff(p: Tensor, q: Tensor) -> Tensor:
-    """Preds Diff ‖p − q‖₂ over the last dimension, shape (...)."""
+    """Preds Diff ‖p − q‖₂ over the last dimension, shape (...). See `sec-closeness-metrics`."""
     check_last_dimensions("p", p, n=None)
     check_last_dimensions("q", q, n=p.shape[-1])
     return torch.linalg.vector_norm(p - q, dim=-1)
@@ -41,7 +41,7 @@ def model_diff(f: Tensor, w: Tensor, f2: Tensor, w2: Tensor) -> Tensor:
     """Model Diff ‖J − J'‖_F of two predictors (f, w) and (f2, w2), shape (...).
 
     `f`, `f2` (..., n) predictions, `w`, `w2` (..., d) directions. The norm comes from inner products, so it is
-    exact to about √ε times ‖J‖: use float64 where the two are close.
+    exact to about √ε times ‖J‖: use float64 where the two are close. See `sec-closeness-metrics`.
     """
     _check_models(f, w, f2, w2)
     square = (
@@ -51,7 +51,10 @@ def model_diff(f: Tensor, w: Tensor, f2: Tensor, w2: Tensor) -> Tensor:
 
 
 def model_cos(f: Tensor, w: Tensor, f2: Tensor, w2: Tensor) -> Tensor:
-    """Model Cos ⟨J, J'⟩ / (‖J‖ ‖J'‖) of two predictors, shape (...); 0 where a sensitivity vanishes."""
+    """Model Cos ⟨J, J'⟩ / (‖J‖ ‖J'‖) of two predictors, shape (...); 0 where a sensitivity vanishes.
+
+    See `sec-closeness-metrics`.
+    """
     _check_models(f, w, f2, w2)
     product = _sensitivity_product(f, w, f2, w2)
     norms = (_sensitivity_product(f, w, f, w) * _sensitivity_product(f2, w2, f2, w2)).sqrt()
@@ -59,13 +62,19 @@ def model_cos(f: Tensor, w: Tensor, f2: Tensor, w2: Tensor) -> Tensor:
 
 
 def classifier_model_diff(J: Tensor, J2: Tensor) -> Tensor:
-    """Model Diff ‖J − J'‖_F of two classifiers' sensitivities ∂ŷ/∂x_query (..., C, d), shape (...)."""
+    """Model Diff ‖J − J'‖_F of two classifiers' sensitivities ∂ŷ/∂x_query (..., C, d), shape (...).
+
+    See `sec-closeness-metrics`.
+    """
     _check_sensitivities(J, J2)
     return torch.linalg.vector_norm(J - J2, dim=(-2, -1))
 
 
 def classifier_model_cos(J: Tensor, J2: Tensor) -> Tensor:
-    """Model Cos ⟨J, J'⟩ / (‖J‖ ‖J'‖) of two classifiers' sensitivities (..., C, d); 0 where one vanishes."""
+    """Model Cos ⟨J, J'⟩ / (‖J‖ ‖J'‖) of two classifiers' sensitivities (..., C, d); 0 where one vanishes.
+
+    See `sec-closeness-metrics`.
+    """
     _check_sensitivities(J, J2)
     norms = torch.linalg.vector_norm(J, dim=(-2, -1)) * torch.linalg.vector_norm(J2, dim=(-2, -1))
     product = (J * J2).sum((-2, -1))

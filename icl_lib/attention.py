@@ -23,7 +23,7 @@ def self_attention(
 
     Linear attention with no mask or a mask of keys is O(T e²): the T × T scores are never formed.
     Raises `ValueError` for an unknown kind, shapes that do not fit, and (on the CPU) a token that may look at none
-    in softmax.
+    in softmax. See `sec-attention`.
     """
     check_choice("kind", kind, KINDS)
     check_last_dimensions("tokens", tokens, T=None, e=None)
@@ -60,7 +60,10 @@ def _check_mask(mask: Tensor | None, T: int) -> Tensor | None:
 
 
 def softmax_regression_tokens(A: Tensor, b: Tensor, A_query: Tensor) -> Tensor:
-    """Tokens (a_i, b_i, 1) of the document, then query rows (a, 0, 0): shape (..., n + n_query, d + 2)."""
+    """Tokens (a_i, b_i, 1) of the document, then query rows (a, 0, 0): shape (..., n + n_query, d + 2).
+
+    See `thm-layer-is-step`.
+    """
     check_last_dimensions("A", A, n=None, d=None)
     check_last_dimensions("b", b, n=A.shape[-2])
     check_last_dimensions("A_query", A_query, n_query=None, d=A.shape[-1])
@@ -71,7 +74,7 @@ def softmax_regression_tokens(A: Tensor, b: Tensor, A_query: Tensor) -> Tensor:
 def labelled_tokens(x: Tensor, y: Tensor, x_query: Tensor) -> Tensor:
     """Tokens (x_i, y_i), then the query (x_query, 0): shape (..., n + 1, d + C).
 
-    `x` (..., n, d), `y` (..., n, C) (one-hot labels, or C real targets), `x_query` (..., d).
+    `x` (..., n, d), `y` (..., n, C) (one-hot labels, or C real targets), `x_query` (..., d). See `prop-linear-step`.
     """
     check_last_dimensions("x", x, n=None, d=None)
     check_last_dimensions("y", y, n=x.shape[-2], C=None)

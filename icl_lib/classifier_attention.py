@@ -39,7 +39,7 @@ class Row(NamedTuple):
 
 
 def token_columns(context: Examples) -> Tensor:
-    """The tokens of contexts as columns, the query token (x_query, 0) last: (..., e, n + 1)."""
+    """The tokens of contexts as columns, the query token (x_query, 0) last: (..., e, n + 1). See `prop-linear-step`."""
     check_last_dimensions("x", context.x, n=None, d=None)
     check_last_dimensions("y", context.y, n=context.x.shape[-2], C=None)
     check_last_dimensions("x_query", context.x_query, d=context.x.shape[-1])
@@ -53,7 +53,10 @@ def _weights(kind: str, scores: Tensor) -> Tensor:
 
 
 def logits(kind: str, tokens: Tensor, row: Row) -> Tensor:
-    """The query's logits V r, shape (..., C); `tokens` (..., e, T) with the query last, `row` broadcasts."""
+    """The query's logits V r, shape (..., C); `tokens` (..., e, T) with the query last, `row` broadcasts.
+
+    See `sec-attention`.
+    """
     check_last_dimensions("tokens", tokens, e=row.A.shape[-1], T=None)
     check_last_dimensions("V", row.V, C=None, e=row.A.shape[-1])
     x_query = tokens[..., : row.A.shape[-2], -1:]
@@ -62,7 +65,10 @@ def logits(kind: str, tokens: Tensor, row: Row) -> Tensor:
 
 
 def sensitivity(kind: str, tokens: Tensor, row: Row) -> tuple[Tensor, Tensor]:
-    """Probabilities ŷ (..., C) and ∂ŷ/∂x_query (..., C, d), with the query free to move in ℝᵈ."""
+    """Probabilities ŷ (..., C) and ∂ŷ/∂x_query (..., C, d), with the query free to move in ℝᵈ.
+
+    See `sec-closeness-metrics`.
+    """
     d = row.A.shape[-2]
     x_query = tokens[..., :d, -1:]
     w = _weights(kind, x_query.mT @ row.A @ tokens)
@@ -83,7 +89,7 @@ def sensitivity(kind: str, tokens: Tensor, row: Row) -> tuple[Tensor, Tensor]:
 def gradient(kind: str, tokens: Tensor, y_query: Tensor, row: Row) -> Row:
     """∂/∂(A, V) of the mean cross-entropy of each repetition, shapes as `row`.
 
-    `tokens` (R, B, e, T), `y_query` (R, B, C), `row` A (R, d, e), V (R, C, e).
+    `tokens` (R, B, e, T), `y_query` (R, B, C), `row` A (R, d, e), V (R, C, e). See `def-sphere-classification`.
     """
     R, B, e, T = tokens.shape
     d = row.A.shape[-2]
@@ -109,7 +115,10 @@ def _logit_gradient(r: Tensor, y_query: Tensor, V: Tensor) -> Tensor:
 def weight_gradient(
     kind: str, tokens: Tensor, y_query: Tensor, W_Q: Tensor, W_K: Tensor, W_V: Tensor
 ) -> dict[str, Tensor]:
-    """∂/∂(W_Q, W_K, W_V) of the mean cross-entropy of each repetition, each (R, e, e)."""
+    """∂/∂(W_Q, W_K, W_V) of the mean cross-entropy of each repetition, each (R, e, e).
+
+    See `def-sphere-classification`.
+    """
     d = tokens.shape[-2] - y_query.shape[-1]
     slope = gradient(kind, tokens, y_query, Row.of(W_Q, W_K, W_V, d))
     to_Q, to_K, to_V = torch.zeros_like(W_Q), W_Q[..., :d] @ slope.A, torch.zeros_like(W_V)

@@ -27,7 +27,7 @@ def softmax_regression_step(
     """(W_Q, W_K, W_V), each (d+2, d+2): linear SA on tokens (a_i, b_i, 1) writes A_q x₁ into the b-entry.
 
     x₁ is the step from 0 with the given rate; the constant channel centres b by its mean 1/n. A softmax over
-    words on top gives f(x₁) on the query document (Theorem "exact equality at x₀ = 0").
+    words on top gives f(x₁) on the query document. See `thm-layer-is-step`.
     """
     check_integer("n", n, 1)
     check_integer("d", d, 1)
@@ -44,7 +44,7 @@ def linear_regression_step(
 ) -> Weights:
     """(W_Q, W_K, W_V), each (d+1, d+1): linear SA on tokens (x_i, y_i) writes ⟨W₁, x_query⟩ into the y-entry.
 
-    W₁ = (rate/n) Σ y_i x_i is the step on (1/2n) Σ (⟨W, x_i⟩ − y_i)² from W₀ = 0.
+    W₁ = (rate/n) Σ y_i x_i is the step on (1/2n) Σ (⟨W, x_i⟩ − y_i)² from W₀ = 0. See `eq-linear-regression-step`.
     """
     check_integer("n", n, 1)
     check_integer("d", d, 1)
@@ -74,7 +74,7 @@ def linear_classifier_step(
 ) -> Weights:
     """(W_Q, W_K, W_V), each (d+C, d+C): linear SA on (x_i, y_i) gives the logits of one cross-entropy step.
 
-    Logits (rate/n) Σ (y_i − 1/C)⟨x_i, x_query⟩ in the y-entry of the query (Proposition 3.1 of paper 2).
+    Logits (rate/n) Σ (y_i − 1/C)⟨x_i, x_query⟩ in the y-entry of the query. See `prop-linear-step`.
     """
     check_integer("n", n, 1)
     check_integer("d", d, 1)
@@ -95,8 +95,8 @@ def kernel_classifier_step(
 ) -> Weights:
     """(W_Q, W_K, W_V), each (d+C, d+C): softmax SA gives the logits of one context-adaptive kernel step.
 
-    Logits (rate/Z) Σ (y_i − 1/C) e^{β⟨x_i, x_query⟩}, Z the sum of the scores' exponentials (Proposition 3.2
-    of paper 2). The query attends to itself unless it is masked, which adds e^{β‖x_query‖²} to Z.
+    Logits (rate/Z) Σ (y_i − 1/C) e^{β⟨x_i, x_query⟩}, Z the sum of the scores' exponentials. The query attends to
+    itself unless it is masked, which adds e^{β‖x_query‖²} to Z. See `prop-kernel-step`.
     """
     check_integer("d", d, 1)
     check_integer("classes", classes, 2)

@@ -47,9 +47,10 @@ def check_on_sphere(name: str, x: Tensor) -> None:
 
 
 def linear_classifier_step(x: Tensor, y: Tensor, x_query: Tensor, rate: float) -> Tensor:
-    """Logits W₁ x_query = (rate/n) Σ (y_i − 1/C)⟨x_i, x_query⟩ of one step from W₀ = 0 (Proposition 3.1), (..., C).
+    """Logits W₁ x_query = (rate/n) Σ (y_i − 1/C)⟨x_i, x_query⟩ of one step from W₀ = 0, (..., C).
 
     Raises `TypeError` or `ValueError` for shapes that do not fit, labels not one-hot, a rate that is not finite.
+    See `prop-linear-step`.
     """
     check_context(x, y, x_query)
     check_number("rate", rate)
@@ -59,13 +60,14 @@ def linear_classifier_step(x: Tensor, y: Tensor, x_query: Tensor, rate: float) -
 def kernel_classifier_step(
     x: Tensor, y: Tensor, x_query: Tensor, beta: float, rate: float, *, adaptive: bool, include_query: bool
 ) -> Tensor:
-    """Logits of one functional step from 0 in the kernel e^{β⟨x, x'⟩} (Proposition 3.2), (..., C).
+    """Logits of one functional step from 0 in the kernel e^{β⟨x, x'⟩}, (..., C).
 
     `adaptive`: (rate/Z) Σ (y_i − 1/C) e^{β⟨x_i, x_query⟩}, Z = Σ e^{β⟨x_j, x_query⟩} + m e^{β‖x_query‖²}, with
     m = 1 if `include_query`, else 0: the rate depends on context and query as in softmax attention.
     Otherwise the rate is fixed: (rate/n) Σ (y_i − 1/C) e^{β(⟨x_i, x_query⟩ − 1)}, the Gaussian kernel on the unit
     sphere, where all vectors must lie; `include_query` has no effect, as the query carries no label.
     Raises `TypeError` or `ValueError` for shapes that do not fit, labels not one-hot, β or rate not finite.
+    See `prop-kernel-step`.
     """
     check_context(x, y, x_query)
     check_number("beta", beta)
@@ -78,7 +80,10 @@ def kernel_classifier_step(
 
 
 def linear_classifier_steps(x: Tensor, y: Tensor, rate: float, steps: int) -> Tensor:
-    """The weights W (..., C, d) after `steps` steps of `rate` on the mean cross-entropy, from W = 0."""
+    """The weights W (..., C, d) after `steps` steps of `rate` on the mean cross-entropy, from W = 0.
+
+    See `prop-linear-step`.
+    """
     check_context(x, y, x[..., 0, :])
     check_number("rate", rate)
     check_integer("steps", steps, 1)
@@ -95,7 +100,7 @@ def kernel_classifier_steps(
 
     `gram` (..., n, n) holds k(x_i, x_j). The objective is the mean cross-entropy plus (ridge/2)‖F‖² in the
     kernel's space; its functional gradient has coefficients (softmax F(x_i) − y_i)/n + ridge · α_i. `momentum`
-    adds that share of the last move (0 is plain gradient descent).
+    adds that share of the last move (0 is plain gradient descent). See `lem-functional-gradient`.
     """
     check_last_dimensions("gram", gram, n=None, n_=gram.shape[-1])
     check_last_dimensions("y", y, n=gram.shape[-1], C=None)
@@ -128,7 +133,10 @@ class Fit:
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """−log of the probability that softmax(logits) gives to the class of the one-hot y, shape (...)."""
+    """−log of the probability that softmax(logits) gives to the class of the one-hot y, shape (...).
+
+    See `def-sphere-classification`.
+    """
     return -(torch.log_softmax(logits, dim=-1) * y).sum(-1)
 
 

@@ -13,7 +13,7 @@ def exponential_features(x: Tensor, beta: float, degree: int) -> Tensor:
     """φ_ν(x) = x^ν √(β^|ν| / ν!) for all multi-indices |ν| ≤ `degree`: (..., F) for `x` (..., d).
 
     ⟨φ(x), φ(x')⟩ is the series of e^{β⟨x, x'⟩} up to that degree; on the unit sphere what is left out is at most
-    β^{K+1} e^β / (K+1)! for degree K. F = (d + K choose K) grows fast: for small d only.
+    β^{K+1} e^β / (K+1)! for degree K. F = (d + K choose K) grows fast: for small d only. See `lem-functional-gradient`.
     """
     check_last_dimensions("x", x, d=None)
     check_number("beta", beta, minimum=0)

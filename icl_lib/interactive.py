@@ -19,6 +19,16 @@ from icl_lib.validation import check_integer
 MIME = "application/vnd.plotly.v1+json"
 DASHES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
 GAP = 0.16
+# A scale for what has a sign, from below zero to above it: orange, nearly white, violet, each light enough to carry
+# black text. The page darkens it with the theme.
+SIGNED = [[0.0, "#F1A340"], [0.5, "#F7F7F7"], [1.0, "#998EC3"]]
+# The scales that plotly's script knows by name, fewer than its Python package does.
+NAMED_SCALES = frozenset(
+    [
+        *("Blackbody", "Bluered", "Blues", "Cividis", "Earth", "Electric", "Greens", "Greys", "Hot", "Jet", "Picnic"),
+        *("Portland", "Rainbow", "RdBu", "Reds", "Viridis", "YlGnBu", "YlOrRd"),
+    ]
+)
 Trace = dict[str, Any]
 
 
@@ -76,8 +86,10 @@ def figure(
 ) -> Interactive:
     """One frame for each combination of the controls' values, from `draw(*values)`; numbers to `digits` digits.
 
-    A frame holds what differs between frames. Raises `ValueError` where there is no control, or where the number of
-    traces depends on the setting.
+    A frame holds what differs between frames. A marker's `customdata` is the setting to which a click on it goes, one
+    place for each control and None for a control that stays. Raises `ValueError` where there is no control, where the
+    number of traces depends on the setting, or for a colour scale by a name that plotly's script does not know: it
+    would draw another without a word.
     """
     if not controls:
         raise ValueError("controls must hold at least one control, got none")
@@ -87,6 +99,9 @@ def figure(
     drawn = [[_plain(trace, digits) for trace in state.traces] for state in states]
     if len({len(traces) for traces in drawn}) > 1:
         raise ValueError(f"draw must give equally many traces for every setting, got {[len(t) for t in drawn]}")
+    for trace in itertools.chain.from_iterable(drawn):
+        _check_scale(trace)
+        _check_scale(trace.get("marker", {}))
     start = places.index(tuple(control.start for control in controls))
     moving = [_moving([traces[k] for traces in drawn]) for k in range(len(drawn[0]))]
     names = [",".join(map(str, place)) for place in places]
@@ -110,6 +125,12 @@ def figure(
         "sliders": [_slider(controls, names, places, start)],
     }
     return Interactive(name, {"data": drawn[start], "layout": full, "frames": frames})
+
+
+def _check_scale(part: Trace) -> None:
+    name = part.get("colorscale")
+    if isinstance(name, str) and name not in NAMED_SCALES:
+        raise ValueError(f"colorscale must be pairs (place, colour) or among {sorted(NAMED_SCALES)}, got {name!r}")
 
 
 def _slider(controls: Sequence[Control], names: list[str], places: list[tuple[int, ...]], start: int) -> Trace:

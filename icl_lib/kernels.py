@@ -27,7 +27,7 @@ def log_kernel(family: str, s: Tensor, beta: float) -> tuple[Tensor | None, Tens
 
     linear s; exponential e^{β(s−1)} (on the sphere the Gaussian e^{−β‖x−x'‖²/2}); laplace e^{−β‖x−x'‖};
     polynomial ((1+s)/2)^β; cauchy 1/(1+β(1−s)); compact max(0, 1−β(1−s)); sinh sinh(βs)/sinh(β).
-    Raises `ValueError` for an unknown family, a β that is not finite, and β ≤ 0 unless exponential.
+    Raises `ValueError` for an unknown family, a β that is not finite, and β ≤ 0 unless exponential. See `prop-sphere`.
     """
     check_choice("family", family, FAMILIES)
     check_number("beta", beta, above=-math.inf if family in ("exponential", "linear") else 0.0)

@@ -13,7 +13,10 @@ def _check_square(M: Tensor) -> int:
 
 
 def nearest_multiple(M: Tensor) -> Tensor:
-    """c (...) with which c I is nearest to M (..., d, d) in the Frobenius norm: the mean of the diagonal."""
+    """c (...) with which c I is nearest to M (..., d, d) in the Frobenius norm: the mean of the diagonal.
+
+    See `prop-symmetric-optimum`.
+    """
     return torch.diagonal(M, dim1=-2, dim2=-1).sum(-1) / _check_square(M)
 
 
@@ -21,7 +24,7 @@ def distance_from_identity(M: Tensor) -> Tensor:
     """‖M − c I‖_F / ‖M‖_F with the nearest c, shape (...): 0 for a multiple of the identity, 1 with no trace.
 
     It is the sine of the angle between M and I. For M = c I + noise of independent entries N(0, σ²) it is about
-    √d σ over the size of c where that is small. 0 for M = 0.
+    √d σ over the size of c where that is small. 0 for M = 0. See `prop-symmetric-optimum`.
     """
     d, size = _check_square(M), M.square().sum((-2, -1))
     cosine = nearest_multiple(M).square() * d / size.clamp_min(torch.finfo(M.dtype).tiny)
@@ -29,6 +32,9 @@ def distance_from_identity(M: Tensor) -> Tensor:
 
 
 def spectrum(M: Tensor) -> Tensor:
-    """Singular values of M over the size of c, descending, (..., d): all 1 for a multiple of the identity."""
+    """Singular values of M over the size of c, descending, (..., d): all 1 for a multiple of the identity.
+
+    See `prop-symmetric-optimum`.
+    """
     _check_square(M)
     return torch.linalg.svdvals(M) / nearest_multiple(M).abs().unsqueeze(-1)

@@ -72,7 +72,7 @@ def gradient_descent(
 ) -> Path:
     """Gradient descent at a constant `rate` (...) > 0, from x0 (..., d), until ‖∇L‖ ≤ tolerance.
 
-    Raises as `newton` does.
+    Raises as `newton` does. See `cor-descent`.
     """
     _check(A, b, x0, tolerance, iterations)
     x, record = x0, _Record(A, b, tolerance)

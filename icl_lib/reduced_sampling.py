@@ -129,7 +129,7 @@ def logits(tasks: ReducedTasks, w: Tensor) -> Tensor:
 def matrix_gradient(tasks: ReducedTasks, M: Tensor) -> Tensor:
     """Gradient over M (R, d, d) of the sum over tasks of (n/2)‖softmax(A_q M h) − b‖², shape (R, d, d).
 
-    By the formula Aᵀ J(f)(f − b) in the reduced coordinates; a test holds it against autograd.
+    By the formula Aᵀ J(f)(f − b) in the reduced coordinates; a test holds it against autograd. See `prop-derivatives`.
     """
     parts = _parts(tasks, tasks.h @ M.mT)
     # A softmax is blind to the shift.

@@ -19,13 +19,13 @@ from icl_lib.validation import check_last_dimensions
 
 
 def readout(A: Tensor, values: Tensor) -> Tensor:
-    """h = Aᵀ values, shape (..., d): what linear attention takes from a document."""
+    """h = Aᵀ values, shape (..., d): what linear attention takes from a document. See `thm-layer-is-step`."""
     check_document(A, None, values)
     return (values.unsqueeze(-2) @ A).squeeze(-2)
 
 
 def logits(A_query: Tensor, w: Tensor) -> Tensor:
-    """A_q w, shape (..., n_query)."""
+    """A_q w, shape (..., n_query). See `thm-layer-is-step`."""
     check_document(A_query, w)
     return (A_query @ w.unsqueeze(-1)).squeeze(-1)
 
@@ -34,12 +34,16 @@ def apply(M: Tensor, h: Tensor) -> Tensor:
     """M h of every task, (..., B, d), for one matrix M (..., d, d) and the vectors h (..., B, d) of B tasks.
 
     One product for all tasks: a matrix repeated for each of them would cost several times the time.
+    See `prop-symmetric-optimum`.
     """
     return h @ M.mT
 
 
 def step_values(A: Tensor, b: Tensor, x0: Tensor | None = None) -> Tensor:
-    """Values n J(f₀)(b − f₀), shape (..., n), with which Aᵀ values is −n ∇L(x₀); b − mean b where x₀ = 0."""
+    """Values n J(f₀)(b − f₀), shape (..., n), with which Aᵀ values is −n ∇L(x₀); b − mean b where x₀ = 0.
+
+    See `prop-derivatives`.
+    """
     check_document(A, x0, b)
     if x0 is None:
         return b - b.mean(-1, keepdim=True)
@@ -75,6 +79,7 @@ def token_direction(tokens: Tensor, weights: TokenWeights, entry: int) -> Tensor
     """The vectors w (..., B, e) with which a query token q has ⟨q, w⟩ in its `entry`, as linear attention writes it.
 
     `tokens` (..., B, n, e) are the keys: w = W_Qᵀ W_K Tᵀ T W_Vᵀ p with p the row `entry` of P. O(n e + e²) a task.
+    See `sec-attention`.
     """
     check_last_dimensions("tokens", tokens, n=None, e=weights.W_Q.shape[-1])
     scores = logits(tokens, apply(weights.W_V.mT, weights.P[..., entry : entry + 1, :]))
@@ -91,6 +96,7 @@ def softmax_logits(A_query: Tensor, A: Tensor, values: Tensor, B: Tensor, gain: 
     """Σ over heads of gain · Σ_j softmax_j(a_iᵀ B a_j) value_j, shape (..., n_query).
 
     `B` (..., H, d, d) and `gain` (..., H): H heads. Adding a constant to the values adds one to every logit.
+    See `sec-attention`.
     """
     written = _attend(A_query.unsqueeze(-3), A.unsqueeze(-3), B) @ values.unsqueeze(-2).unsqueeze(-1)
     return (gain.unsqueeze(-1) * written.squeeze(-1)).sum(-2)
@@ -99,7 +105,7 @@ def softmax_logits(A_query: Tensor, A: Tensor, values: Tensor, B: Tensor, gain: 
 def softmax_directions(A_query: Tensor, A: Tensor, values: Tensor, B: Tensor, gain: Tensor) -> Tensor:
     """∂logit_i/∂a_i of `softmax_logits` at every query word, shape (..., n_query, d).
 
-    Σ over heads of gain · B Cov_i(a, value), the covariance under softmax_j(a_iᵀ B a_j).
+    Σ over heads of gain · B Cov_i(a, value), the covariance under softmax_j(a_iᵀ B a_j). See `sec-closeness-metrics`.
     """
     p = _attend(A_query.unsqueeze(-3), A.unsqueeze(-3), B)
     covariance = apply_softmax_jacobian(p, values.unsqueeze(-2).unsqueeze(-2)) @ A.unsqueeze(-3)

@@ -21,24 +21,27 @@ def check_document(A: Tensor, x: Tensor | None = None, b: Tensor | None = None) 
 
 
 def predict(A: Tensor, x: Tensor) -> Tensor:
-    """f(x) = softmax(Ax), shape (..., n): never overflows, since the largest logit is subtracted."""
+    """f(x) = softmax(Ax), shape (..., n): never overflows, since the largest logit is subtracted.
+
+    See `def-softmax-regression`.
+    """
     check_document(A, x)
     return torch.softmax(torch.einsum("...nd,...d->...n", A, x), dim=-1)
 
 
 def loss(A: Tensor, x: Tensor, b: Tensor) -> Tensor:
-    """L(x) = ½‖f(x) − b‖₂², shape (...)."""
+    """L(x) = ½‖f(x) − b‖₂², shape (...). See `def-softmax-regression`."""
     check_document(A, x, b)
     return 0.5 * (predict(A, x) - b).square().sum(-1)
 
 
 def apply_softmax_jacobian(f: Tensor, v: Tensor) -> Tensor:
-    """J(f) v = f ∘ (v − ⟨f, v⟩) with J = diag f − f fᵀ, shape (..., n), in O(n)."""
+    """J(f) v = f ∘ (v − ⟨f, v⟩) with J = diag f − f fᵀ, shape (..., n), in O(n). See `prop-derivatives`."""
     return f * (v - (f * v).sum(-1, keepdim=True))
 
 
 def gradient(A: Tensor, x: Tensor, b: Tensor) -> Tensor:
-    """∇L(x) = Aᵀ J (f − b), shape (..., d), in O(nd) (Proposition 4.1 of the book's part on bounds)."""
+    """∇L(x) = Aᵀ J (f − b), shape (..., d), in O(nd). See `prop-derivatives`."""
     check_document(A, x, b)
     f = predict(A, x)
     return torch.einsum("...nd,...n->...d", A, apply_softmax_jacobian(f, f - b))
@@ -47,7 +50,7 @@ def gradient(A: Tensor, x: Tensor, b: Tensor) -> Tensor:
 def hessian(A: Tensor, x: Tensor, b: Tensor) -> Tensor:
     """∇²L(x) = Aᵀ B A, shape (..., d, d), in O(nd²), n × n matrices never formed.
 
-    B = J² + diag(f∘c̃) − (f∘c̃)fᵀ − f(f∘c̃)ᵀ, c̃ = c − ⟨f, c⟩, c = f − b.
+    B = J² + diag(f∘c̃) − (f∘c̃)fᵀ − f(f∘c̃)ᵀ, c̃ = c − ⟨f, c⟩, c = f − b. See `prop-derivatives`.
     """
     check_document(A, x, b)
     f = predict(A, x)
@@ -65,6 +68,7 @@ def step(A: Tensor, b: Tensor, rate: float, x0: Tensor | None = None) -> Tensor:
 
     From 0 this is x₁ = (rate/n) Aᵀ(b − mean b): gradient descent with rate η sees the document through η/n.
     Raises `TypeError` or `ValueError` for shapes that do not fit and for a rate that is not finite.
+    See `eq-first-step`.
     """
     check_number("rate", rate)
     check_document(A, x0, b)
@@ -74,6 +78,9 @@ def step(A: Tensor, b: Tensor, rate: float, x0: Tensor | None = None) -> Tensor:
 
 
 def centred_readout(A: Tensor, b: Tensor) -> Tensor:
-    """h = Aᵀ(b − mean b), shape (..., d): all that one step from x₀ = 0 takes from the document."""
+    """h = Aᵀ(b − mean b), shape (..., d): all that one step from x₀ = 0 takes from the document.
+
+    See `eq-first-step`.
+    """
     check_document(A, None, b)
     return torch.einsum("...nd,...n->...d", A, b - b.mean(-1, keepdim=True))

@@ -27,7 +27,7 @@ class SoftmaxRegression:
     """Gaussian documents: A has N(0, 1) entries, x* ~ N(0, scale² I/d), b = softmax(A x*).
 
     `n` words, `d` embedding dimensions; `scale` is the standard deviation of the logits. The query document
-    is another one with the same x* (`query="held"`) or the document itself (`"same"`).
+    is another one with the same x* (`query="held"`) or the document itself (`"same"`). See `def-softmax-regression`.
     """
 
     n: int
@@ -126,6 +126,7 @@ class SphereClassification:
 
     With `balance` other than `"none"` a context whose rarest class holds less than about 1/(64 C) of the sphere
     is drawn anew. Raises `TypeError` or `ValueError` for what is out of range or does not combine.
+    See `def-sphere-classification`.
     """
 
     n: int

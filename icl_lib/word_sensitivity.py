@@ -22,7 +22,10 @@ class Sensitivity(NamedTuple):
 
 
 def of_softmax(f: Tensor, w: Tensor) -> Sensitivity:
-    """Of predictions f (..., n) = softmax(z) with ∂z_j/∂a_j = w_j, w (..., n, d), or (..., 1, d) for all alike."""
+    """Of predictions f (..., n) = softmax(z) with ∂z_j/∂a_j = w_j, w (..., n, d), or (..., 1, d) for all alike.
+
+    See `sec-closeness-metrics`.
+    """
     check_last_dimensions("f", f, n=None)
     check_last_dimensions("w", w, words=None, d=None)
     if w.shape[-2] not in (1, f.shape[-1]):
@@ -31,19 +34,25 @@ def of_softmax(f: Tensor, w: Tensor) -> Sensitivity:
 
 
 def of_logits(f: Tensor, w: Tensor) -> Sensitivity:
-    """Of predictions f (..., n) that are the logits themselves, without a softmax unit: J[i, j, :] = δ_ij w_j."""
+    """Of predictions f (..., n) that are the logits themselves, without a softmax unit: J[i, j, :] = δ_ij w_j.
+
+    See `sec-closeness-metrics`.
+    """
     return of_softmax(f, w)._replace(p=torch.ones_like(f), q=torch.zeros_like(f))
 
 
 def product(J: Sensitivity, J2: Sensitivity) -> Tensor:
-    """⟨J, J'⟩ = Σ_j ⟨w_j, w'_j⟩ (p p' − p q'² − p' q² + q q' ⟨q, q'⟩)_j, shape (...)."""
+    """⟨J, J'⟩ = Σ_j ⟨w_j, w'_j⟩ (p p' − p q'² − p' q² + q q' ⟨q, q'⟩)_j, shape (...). See `sec-closeness-metrics`."""
     qq = J.q * J2.q
     columns = J.p * J2.p - J.p * J2.q.square() - J2.p * J.q.square() + qq * qq.sum(-1, keepdim=True)
     return ((J.w * J2.w).sum(-1) * columns).sum(-1)
 
 
 def model_diff(J: Sensitivity, J2: Sensitivity) -> Tensor:
-    """Model Diff ‖J − J'‖_F, shape (...); exact to about √ε times ‖J‖, as it comes from inner products."""
+    """Model Diff ‖J − J'‖_F, shape (...); exact to about √ε times ‖J‖, as it comes from inner products.
+
+    See `sec-closeness-metrics`.
+    """
     return (product(J, J) - 2 * product(J, J2) + product(J2, J2)).clamp_min(0).sqrt()
 
 
@@ -51,6 +60,7 @@ def model_cos(J: Sensitivity, J2: Sensitivity) -> Tensor:
     """Model Cos ⟨J, J'⟩ / (‖J‖ ‖J'‖), shape (...); 0 where a sensitivity vanishes or is lost in rounding.
 
     The latter happens where a softmax saturates: S cancels to 0 and what is left of it has no direction.
+    See `sec-closeness-metrics`.
     """
     squares = _square(J) * _square(J2)
     tiny = torch.finfo(squares.dtype).tiny

@@ -1,5 +1,7 @@
+import importlib.resources
 import json
 import math
+import re
 
 import numpy
 import plotly.graph_objects as go
@@ -77,6 +79,26 @@ def test_a_shade_is_the_mean_and_one_standard_deviation() -> None:
     spread = values.std(0, ddof=1)
     assert numpy.allclose(shade["y"], [*(3 + spread), *(3 - spread)[::-1]])
     assert shade["fillcolor"] == "rgba(0,114,178,0.2)"
+
+
+def test_the_scales_known_by_name_are_those_of_the_script() -> None:
+    folder = importlib.resources.files("plotly") / "package_data"
+    script = (folder / "plotly.min.js").read_text()
+    names = set(re.findall(r"\b(\w+):\[\[0,\"", script)) - {"dflt"}
+    assert names == interactive.NAMED_SCALES
+
+
+@pytest.mark.parametrize("where", ["trace", "marker"])
+def test_a_scale_that_the_script_does_not_know_is_refused(where: str) -> None:
+    def one(scale: object) -> Interactive:
+        trace = interactive.line([0], [1])
+        trace |= {"colorscale": scale} if where == "trace" else {"marker": {"colorscale": scale}}
+        return interactive.figure("f", [Control("n", (1,))], lambda n: State([trace], ""), {})
+
+    with pytest.raises(ValueError, match=r"colorscale must be .* got 'PuOr'"):
+        one("PuOr")
+    assert one("Cividis").spec["data"]
+    assert one(interactive.SIGNED).spec["data"]
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def _linear(constant: int, p: int, t: int = 0) -> Polynomial:
 
 
 def cases() -> list[Case]:
-    """The twelve polynomials of Theorem "curvature", six for each side."""
+    """The twelve polynomials in the proof of `thm-curvature`, six for each side."""
     found = []
     for q in (0, 1):
         Q = _scaled(q, _times(TAU, TAU))
@@ -131,7 +131,7 @@ def bernstein(polynomial: Polynomial) -> NDArray[numpy.object_]:
 def prove(polynomial: Polynomial, limit: Fraction, most: int = 200_000) -> Outcome:
     """Whether polynomial ≤ limit on the simplex, by subdivision in exact arithmetic.
 
-    Stops with `proved=False` at a vertex above the limit, or after `most` tetrahedra.
+    Stops with `proved=False` at a vertex above the limit, or after `most` tetrahedra. See `thm-curvature`.
     """
     check_integer("most", most, 1)
     corners = numpy.array([[[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]], dtype=object)

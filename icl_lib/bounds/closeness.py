@@ -30,17 +30,23 @@ def _rank_one(v: Tensor, x: Tensor) -> Tensor:
 
 
 def mirrored_shift(A: Tensor, x: Tensor, dx: Tensor) -> Tensor:
-    """ΔA = −A Δx xᵀ/‖x‖²: obeys both bounds and moves f the other way, shape (..., n, d)."""
+    """ΔA = −A Δx xᵀ/‖x‖²: obeys both bounds and moves f the other way, shape (..., n, d). See `prop-triangle`."""
     return -_rank_one(apply(A, dx), x)
 
 
 def matching_shift(A: Tensor, x: Tensor, dx: Tensor) -> Tensor:
-    """ΔA* = P A Δx xᵀ/‖x‖², the least step of A with f((A + ΔA*)x) = f(A(x + Δx)), shape (..., n, d)."""
+    """ΔA* = P A Δx xᵀ/‖x‖², the least step of A with f((A + ΔA*)x) = f(A(x + Δx)), shape (..., n, d).
+
+    See `thm-weight-is-data`.
+    """
     return _rank_one(centre(apply(A, dx)), x)
 
 
 def mismatch(A: Tensor, dA: Tensor, x: Tensor, dx: Tensor) -> Tensor:
-    """μ = P(ΔA x − A Δx), shape (..., n): 0 exactly where the two steps give the same prediction."""
+    """μ = P(ΔA x − A Δx), shape (..., n): 0 exactly where the two steps give the same prediction.
+
+    See `thm-mismatch`.
+    """
     return centre(apply(dA, x) - apply(A, dx))
 
 
@@ -48,7 +54,7 @@ def attention_step(A: Tensor, b: Tensor, z: Tensor, eta: Tensor, s: Tensor, head
     """Logits after one softmax-attention layer that imitates a descent step, shape (..., n).
 
     With r = b − softmax(z), one head adds (η/s) Σ_j softmax_j(s⟨a_i, a_j⟩ + z_j) r_j to z_i; two heads add half
-    the difference of that sum at s and at −s. eta, s have shape (...).
+    the difference of that sum at s and at −s. eta, s have shape (...). See `thm-one-head` and `thm-two-heads`.
     """
     _check(A, z, heads)
     scores = s[..., None, None] * (A @ A.mT)
@@ -71,6 +77,7 @@ def attention_weights(d: int, eta: float, s: float, *, dtype: torch.dtype = torc
     """(W_Q, W_K, W_V), each (d+3, d+3): on tokens (a_j, z_j, r_j, 1), softmax attention writes the one-head step.
 
     Query (s a_i, 1), key (a_j, z_j), value (η/s) r_j in the z-entry; the caller adds the residual z_i.
+    See `thm-one-head`.
     """
     check_integer("d", d, 1)
     check_number("eta", eta)
@@ -87,6 +94,7 @@ def attention_error(A: Tensor, b: Tensor, z: Tensor, eta: Tensor, s: Tensor, hea
     """Logits of the attention step minus those of the descent step, up to the constant that softmax removes.
 
     Computed from the remainder of the shift beyond its linear part, so it is accurate however small s is.
+    See `thm-one-head` and `thm-two-heads`.
     """
     _check(A, z, heads)
     return eta.unsqueeze(-1) * _remainder(A, b - z.softmax(-1), z, s, heads)
@@ -108,7 +116,7 @@ def _remainder(A: Tensor, r: Tensor, z: Tensor, s: Tensor, heads: int) -> Tensor
 def attention_error_bound(A: Tensor, r: Tensor, eta: Tensor, s: Tensor, heads: int = 1) -> Tensor:
     """η s D²V/(12√3) for one head, η s² D³V C₄/6 for two: bound on every entry of the error, shape (...).
 
-    D = max_i osc_j⟨a_i, a_j⟩, V = osc r.
+    D = max_i osc_j⟨a_i, a_j⟩, V = osc r. See `thm-one-head` and `thm-two-heads`.
     """
     D, V = osc(A @ A.mT).amax(-1), osc(r)
     return eta * s * D.square() * V * C_3 / 2 if heads == 1 else eta * s.square() * D**3 * V * C_4 / 6
@@ -117,14 +125,14 @@ def attention_error_bound(A: Tensor, r: Tensor, eta: Tensor, s: Tensor, heads: i
 def cross_entropy_error(A: Tensor, b: Tensor, z: Tensor, eta: Tensor, s: Tensor) -> Tensor:
     """Logits of plain attention, z_i + (ηn/s) Σ_j softmax_j(s⟨a_i, a_j⟩) r_j, minus those of the step on −Σ b log f.
 
-    Needs Σ b = 1. Bounded by n times `attention_error_bound`.
+    Needs Σ b = 1. Bounded by n times `attention_error_bound`. See `thm-cross-entropy`.
     """
     _check(A, z, heads=1)
     return A.shape[-2] * eta.unsqueeze(-1) * _remainder(A, b - z.softmax(-1), torch.zeros_like(z), s, heads=1)
 
 
 def descent_logits(A: Tensor, b: Tensor, x0: Tensor, eta: Tensor, steps: int) -> Tensor:
-    """Logits A x_t of gradient descent from x0, t = 0 … steps, shape (steps + 1, ..., n)."""
+    """Logits A x_t of gradient descent from x0, t = 0 … steps, shape (steps + 1, ..., n). See `cor-depth`."""
     check_integer("steps", steps, 1)
     x, logits = x0, [apply(A, x0)]
     for _ in range(steps):
@@ -134,7 +142,10 @@ def descent_logits(A: Tensor, b: Tensor, x0: Tensor, eta: Tensor, steps: int) ->
 
 
 def attention_logits(A: Tensor, b: Tensor, z0: Tensor, eta: Tensor, s: Tensor, steps: int, heads: int = 1) -> Tensor:
-    """Logits after t = 0 … steps attention layers, a softmax unit between them, shape (steps + 1, ..., n)."""
+    """Logits after t = 0 … steps attention layers, a softmax unit between them, shape (steps + 1, ..., n).
+
+    See `cor-depth`.
+    """
     check_integer("steps", steps, 1)
     logits = [z0]
     for _ in range(steps):
@@ -143,7 +154,7 @@ def attention_logits(A: Tensor, b: Tensor, z0: Tensor, eta: Tensor, s: Tensor, s
 
 
 def depth_bound(A: Tensor, b: Tensor, eta: Tensor, s: Tensor, steps: int) -> Tensor:
-    """ε ((1 + γ)^T − 1)/γ ≥ ‖P(ẑ_T − z_T)‖₂ for one head, T = `steps` (Corollary "depth"), shape (...)."""
+    """ε ((1 + γ)^T − 1)/γ ≥ ‖P(ẑ_T − z_T)‖₂ for one head, T = `steps`, shape (...). See `cor-depth`."""
     D = osc(A @ A.mT).amax(-1)
     epsilon = math.sqrt(A.shape[-2]) * eta * s * D.square() * (1 + osc(b)) * C_3 / 2
     gamma = eta * UPPER * centred_norm(A).square()
@@ -155,7 +166,7 @@ def sensitivity_gap(A: Tensor, b: Tensor, eta: Tensor, s: Tensor) -> Tensor:
     """max_i ‖η Cov_{w_i}(a, b) − η Cov_unif(a, b)‖: query sensitivities of attention and descent at x₀ = 0.
 
     w_i = softmax_j(s⟨a_i, a_j⟩) = 1/n + h_i. With a and b centred uniformly the difference of the covariances is
-    Σ h a b − (Σ h a)(Σ h b), which has no cancellation.
+    Σ h a b − (Σ h a)(Σ h b), which has no cancellation. See `prop-sensitivity`.
     """
     scores = s[..., None, None] * (A @ A.mT)
     h = prediction_shift(torch.zeros_like(scores), scores)
@@ -165,7 +176,7 @@ def sensitivity_gap(A: Tensor, b: Tensor, eta: Tensor, s: Tensor) -> Tensor:
 
 
 def sensitivity_gap_bound(A: Tensor, b: Tensor, eta: Tensor, s: Tensor) -> Tensor:
-    """¼ η s diam(A) D osc(b) (Proposition "sensitivity"), shape (...)."""
+    """¼ η s diam(A) D osc(b), shape (...). See `prop-sensitivity`."""
     return 0.25 * eta * s * diameter(A) * osc(A @ A.mT).amax(-1) * osc(b)
 
 

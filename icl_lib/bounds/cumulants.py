@@ -23,22 +23,22 @@ C_4_CONJECTURED = 1 / 8
 
 
 def centred(f: Tensor, v: Tensor) -> Tensor:
-    """v − E_f v, shape (..., n)."""
+    """v − E_f v, shape (..., n). See `eq-cumulants`."""
     return v - (f * v).sum(-1, keepdim=True)
 
 
 def covariance(f: Tensor, v: Tensor, w: Tensor) -> Tensor:
-    """Cov_f(v, w) = vᵀ J w, the first derivative of E[w] along v."""
+    """Cov_f(v, w) = vᵀ J w, the first derivative of E[w] along v. See `eq-cumulants`."""
     return (f * centred(f, v) * centred(f, w)).sum(-1)
 
 
 def third_cumulant(f: Tensor, v: Tensor, w: Tensor, k: Tensor) -> Tensor:
-    """κ₃(v, w, k) = E_f[ṽ w̃ k̃]."""
+    """κ₃(v, w, k) = E_f[ṽ w̃ k̃]. See `eq-cumulants`."""
     return (f * centred(f, v) * centred(f, w) * centred(f, k)).sum(-1)
 
 
 def fourth_cumulant(f: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """κ₄(k, k, k, v) = E_f[k̃³ ṽ] − 3 E_f[k̃²] E_f[k̃ ṽ]."""
+    """κ₄(k, k, k, v) = E_f[k̃³ ṽ] − 3 E_f[k̃²] E_f[k̃ ṽ]. See `lem-cumulants`."""
     k, v = centred(f, k), centred(f, v)
     return (f * k**3 * v).sum(-1) - 3 * (f * k.square()).sum(-1) * (f * k * v).sum(-1)
 

@@ -35,7 +35,10 @@ ATTAINED_BELOW = -(13 / 384 - 55 * math.sqrt(33) / 1152)
 
 
 def curvature_matrix(f: Tensor, b: Tensor) -> Tensor:
-    """B = J² + diag(f∘c̃) − (f∘c̃)fᵀ − f(f∘c̃)ᵀ, the Hessian of L in the logits, shape (..., n, n)."""
+    """B = J² + diag(f∘c̃) − (f∘c̃)fᵀ − f(f∘c̃)ᵀ, the Hessian of L in the logits, shape (..., n, n).
+
+    See `prop-derivatives`.
+    """
     check_last_dimensions("b", b, n=f.shape[-1])
     fc = f * centred(f, f - b)
     J = torch.diag_embed(f) - f.unsqueeze(-1) * f.unsqueeze(-2)
@@ -46,7 +49,7 @@ def curvature_matrix(f: Tensor, b: Tensor) -> Tensor:
 def laplacian_weights(f: Tensor, b: Tensor) -> Tensor:
     """ω_kl = f_k f_l (2f_k + 2f_l − b_k − b_l − 3‖f‖² + 2⟨f, b⟩), 0 on the diagonal, shape (..., n, n).
 
-    vᵀBv = Σ_{k<l} ω_kl (v_k − v_l)².
+    vᵀBv = Σ_{k<l} ω_kl (v_k − v_l)². See `prop-cumulant-form`.
     """
     check_last_dimensions("b", b, n=f.shape[-1])
     part = 2 * f - b
@@ -57,19 +60,25 @@ def laplacian_weights(f: Tensor, b: Tensor) -> Tensor:
 
 
 def third_derivative(f: Tensor, b: Tensor, v: Tensor) -> Tensor:
-    """d³L[v, v, v] = 3⟨Jv, f∘(ṽ² − Var v)⟩ + κ₄(v, v, v, c), shape (...)."""
+    """d³L[v, v, v] = 3⟨Jv, f∘(ṽ² − Var v)⟩ + κ₄(v, v, v, c), shape (...). See `prop-cumulant-form`."""
     w = centred(f, v)
     second = f * (w.square() - (f * w.square()).sum(-1, keepdim=True))
     return 3 * (f * w * second).sum(-1) + fourth_cumulant(f, v, f - b)
 
 
 def third_derivative_bound(b: Tensor) -> Tensor:
-    """1/√6 + 2√2 C₄ (1 + osc b): Lipschitz constant of ∇²L in units of ‖PA‖³, shape (...)."""
+    """1/√6 + 2√2 C₄ (1 + osc b): Lipschitz constant of ∇²L in units of ‖PA‖³, shape (...).
+
+    See `thm-hessian-lipschitz`.
+    """
     return 1 / math.sqrt(6) + 2 * math.sqrt(2) * C_4 * (1 + osc(b))
 
 
 def third_derivative_of_two_words() -> float:
-    """max |4√2 p²(1 − p)(4 − 15p + 12p²)| over p ∈ [0, 1]: the conjectured constant, from a root of its derivative."""
+    """max |4√2 p²(1 − p)(4 − 15p + 12p²)| over p ∈ [0, 1]: the conjectured constant, from a root of its derivative.
+
+    See `conj-hessian-lipschitz`.
+    """
     p = Polynomial([0, 1])
     value = p**2 * (1 - p) * (4 - 15 * p + 12 * p**2)
     roots = numpy.asarray(value.deriv().roots(), dtype=complex)
@@ -82,12 +91,12 @@ TWO_WORDS_THIRD = third_derivative_of_two_words()
 
 
 def gradient_lipschitz(A: Tensor) -> Tensor:
-    """0.30812 ‖PA‖²: Lipschitz constant of ∇L for every sub-stochastic target, shape (...)."""
+    """0.30812 ‖PA‖²: Lipschitz constant of ∇L for every sub-stochastic target, shape (...). See `thm-curvature`."""
     return UPPER * centred_norm(A).square()
 
 
 def safe_rate(A: Tensor) -> Tensor:
-    """η = 1/(0.30812 ‖PA‖²): from any x one step lowers L by at least ½η‖∇L‖², shape (...)."""
+    """η = 1/(0.30812 ‖PA‖²): from any x one step lowers L by at least ½η‖∇L‖², shape (...). See `cor-descent`."""
     return 1 / gradient_lipschitz(A)
 
 
@@ -95,7 +104,7 @@ def local_safe_rate(A: Tensor, b: Tensor) -> Tensor:
     """The largest η that the local descent corollary allows at x₀ = 0, shape (...).
 
     η = min(r/osc(A∇L(0)), n e^(−r)/((2e^r/n + osc b)‖PA‖²)) at the r where both agree; r by bisection. The first
-    grows with r, the second falls.
+    grows with r, the second falls. See `cor-descent`.
     """
     check_last_dimensions("b", b, n=A.shape[-2])
     n = A.shape[-2]
@@ -118,7 +127,7 @@ def local_safe_rate(A: Tensor, b: Tensor) -> Tensor:
 def convexity_weight(A: Tensor, strength: float) -> Tensor:
     """w² = 0.24041 + l/σ_min(A)²: L + ½‖diag(w)Ax‖² is l-strongly convex, l = `strength` > 0, shape (...).
 
-    For sub-stochastic targets; raises `ValueError` where A lacks full column rank.
+    For sub-stochastic targets; raises `ValueError` where A lacks full column rank. See `cor-convexity`.
     """
     check_number("strength", strength, above=0)
     check_last_dimensions("A", A, n=None, d=None)

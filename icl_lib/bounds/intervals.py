@@ -41,7 +41,7 @@ class Outcome:
 def prove(polynomial: Polynomial, limit: Fraction, most: int = 20_000_000) -> Outcome:
     """Whether polynomial ≤ limit on the simplex p, t, τ ≥ 0, p + t + τ ≤ 1, by halving boxes.
 
-    `proved=False` only says that `most` boxes, or 51 halvings, are not enough.
+    `proved=False` only says that `most` boxes, or 51 halvings, are not enough. See `thm-curvature`.
     """
     check_integer("most", most, 1)
     plain = in_three_variables(polynomial)

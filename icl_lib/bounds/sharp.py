@@ -14,17 +14,17 @@ PAGE = "bounds/sharp-bounds"
 
 
 def jacobian(f: Tensor) -> Tensor:
-    """J = diag f − f fᵀ, shape (..., n, n)."""
+    """J = diag f − f fᵀ, shape (..., n, n). See `lem-jacobian`."""
     return torch.diag_embed(f) - f.unsqueeze(-1) * f.unsqueeze(-2)
 
 
 def jacobian_norm(f: Tensor) -> Tensor:
-    """‖J‖₂, the largest eigenvalue, shape (...)."""
+    """‖J‖₂, the largest eigenvalue, shape (...). See `lem-jacobian`."""
     return torch.linalg.eigvalsh(jacobian(f))[..., -1]
 
 
 def jacobian_norm_ceiling(z: Tensor) -> Tensor:
-    """min(½, f_(1), 2 max f_i(1 − f_i), e^(osc z)/n) ≥ ‖J(z)‖ (Lemma "norm of the Jacobian"), shape (...)."""
+    """min(½, f_(1), 2 max f_i(1 − f_i), e^(osc z)/n) ≥ ‖J(z)‖, shape (...). See `lem-jacobian`."""
     f = z.softmax(-1)
     # e^(osc z)/n matters only below ½, so its exponent is cut at 0 and nothing overflows.
     spread = torch.exp((osc(z) - math.log(z.shape[-1])).clamp_max(0))
@@ -32,7 +32,10 @@ def jacobian_norm_ceiling(z: Tensor) -> Tensor:
 
 
 def jacobian_norm_floor(f: Tensor) -> Tensor:
-    """max(f_(2), n/(n−1) max f_i(1 − f_i), (f_(1) + f_(2) − (f_(1) − f_(2))²)/2) ≤ ‖J‖, n ≥ 2, shape (...)."""
+    """max(f_(2), n/(n−1) max f_i(1 − f_i), (f_(1) + f_(2) − (f_(1) − f_(2))²)/2) ≤ ‖J‖, n ≥ 2, shape (...).
+
+    See `lem-jacobian`.
+    """
     n = f.shape[-1]
     check_integer("n", n, 2)
     first, second = f.topk(2, dim=-1).values.unbind(-1)
@@ -42,35 +45,41 @@ def jacobian_norm_floor(f: Tensor) -> Tensor:
 
 
 def jacobian_difference(z: Tensor, delta: Tensor) -> Tensor:
-    """J(z + δ) − J(z) from the shift of f, without cancellation, shape (..., n, n)."""
+    """J(z + δ) − J(z) from the shift of f, without cancellation, shape (..., n, n). See `prop-first-order`."""
     f, h = z.softmax(-1), prediction_shift(z, delta)
     cross = f.unsqueeze(-1) * h.unsqueeze(-2)
     return torch.diag_embed(h) - cross - cross.mT - h.unsqueeze(-1) * h.unsqueeze(-2)
 
 
 def total_variation(z: Tensor, delta: Tensor) -> Tensor:
-    """TV(f(z + δ), f(z)) = ½‖f(z + δ) − f(z)‖₁, shape (...)."""
+    """TV(f(z + δ), f(z)) = ½‖f(z + δ) − f(z)‖₁, shape (...). See `thm-tanh`."""
     return 0.5 * prediction_shift(z, delta).abs().sum(-1)
 
 
 def tanh_law(delta: Tensor) -> Tensor:
-    """√2 tanh(‖Pδ‖₂/(2√2)): bound on ‖f(z + δ) − f(z)‖₂ for shifts of any size, shape (...)."""
+    """√2 tanh(‖Pδ‖₂/(2√2)): bound on ‖f(z + δ) − f(z)‖₂ for shifts of any size, shape (...). See `thm-tanh`."""
     return math.sqrt(2) * torch.tanh(norm(centre(delta)) / (2 * math.sqrt(2)))
 
 
 def largest_probability(n: int, R: Tensor) -> Tensor:
-    """p* = 1/(1 + (n−1) e^(−ρ√(n/(n−1)))), the largest entry of f when ‖Ax‖ ≤ ρ = R²; n ≥ 2."""
+    """p* = 1/(1 + (n−1) e^(−ρ√(n/(n−1)))), the largest entry of f when ‖Ax‖ ≤ ρ = R²; n ≥ 2.
+
+    See `thm-best-constant`.
+    """
     check_integer("n", n, 2)
     return torch.sigmoid(R.square() * math.sqrt(n / (n - 1)) - math.log(n - 1))
 
 
 def best_constant_ceiling(n: int, R: Tensor) -> Tensor:
-    """R min(½, p*) ≥ M*(n, R), shape of R (Theorem "the best constant"); n ≥ 2."""
+    """R min(½, p*) ≥ M*(n, R), shape of R; n ≥ 2. See `thm-best-constant`."""
     return R * largest_probability(n, R).clamp_max(0.5)
 
 
 def best_constant_floor(n: int, R: Tensor) -> Tensor:
-    """R max(n/(n−1) p̄(1−p̄), 1/(2 + (n−2) e^(−ρ√(n/(2(n−2)))))) ≤ M*(n, R), p̄ = min(p*, ½); n ≥ 2."""
+    """R max(n/(n−1) p̄(1−p̄), 1/(2 + (n−2) e^(−ρ√(n/(2(n−2)))))) ≤ M*(n, R), p̄ = min(p*, ½); n ≥ 2.
+
+    See `thm-best-constant`.
+    """
     p = largest_probability(n, R).clamp_max(0.5)
     one = n / (n - 1) * p * (1 - p)
     if n == 2:
@@ -84,7 +93,7 @@ def best_constant(n: int, R: Tensor) -> Tensor:
 
     A lower bound on the true supremum by construction; that the optimum has this form is observed (the free
     search never exceeds it), not proved. Radius and angle are scanned on a grid, then on finer ones around the
-    best point. n ≥ 2; relative error about 1e-6.
+    best point. n ≥ 2; relative error about 1e-6. See `thm-best-constant`.
     """
     check_integer("n", n, 2)
     if n == 2:
@@ -118,14 +127,14 @@ def _two_free(n: int, rho: Tensor, angle: Tensor) -> Tensor:
 
 
 def diameter_bound(A: Tensor, step: Tensor) -> Tensor:
-    """√2 tanh(diam(A) ‖Δx‖/4): bound on ‖b̃ − b‖ for a step Δx (..., d), whatever n, shape (...)."""
+    """√2 tanh(diam(A) ‖Δx‖/4): bound on ‖b̃ − b‖ for a step Δx (..., d), whatever n, shape (...). See `cor-norms`."""
     return math.sqrt(2) * torch.tanh(diameter(A) * norm(step) / 4)
 
 
 def shifted_target(A: Tensor, b: Tensor, x: Tensor, B: Tensor, y: Tensor) -> Tensor:
     """b − (f(By) − f(Ax)), shape (..., n): b̃ when only x moves (B = A), b̂ when only A moves (y = x).
 
-    It is the one target with f(Ax) − b̃ = f(By) − b.
+    It is the one target with f(Ax) − b̃ = f(By) − b. See `eq-shifted-targets`.
     """
     z = torch.einsum("...nd,...d->...n", A, x)
     return b - prediction_shift(z, torch.einsum("...nd,...d->...n", B, y) - z)

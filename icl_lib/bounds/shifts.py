@@ -30,7 +30,7 @@ def prediction_shift(z: Tensor, delta: Tensor) -> Tensor:
     """f(z + δ) − f(z), shape (..., n), accurate relative to the shift itself.
 
     Entry i is f_i (e^t − 1) with t = δ_i − κ where t ≤ 0, and f'_i (1 − e^(−t)) where t > 0: no exponent is
-    positive, so nothing overflows.
+    positive, so nothing overflows. See `thm-tanh`.
     """
     t = delta - log_mean_exp(z, delta).unsqueeze(-1)
     before, after = torch.softmax(z, -1), torch.softmax(z + delta, -1)
@@ -45,17 +45,17 @@ def _log_expm1(t: Tensor) -> Tensor:
 
 
 def log_exponential_shift(z: Tensor, delta: Tensor) -> Tensor:
-    """log ‖exp(z + δ) − exp(z)‖₂, shape (...)."""
+    """log ‖exp(z + δ) − exp(z)‖₂, shape (...). See `lem-exponential-shift`."""
     return 0.5 * torch.logsumexp(2 * (z + _log_expm1(delta)), -1)
 
 
 def log_normaliser_shift(z: Tensor, delta: Tensor) -> Tensor:
-    """log |α(z + δ) − α(z)| with α = Σ e^z, shape (...)."""
+    """log |α(z + δ) − α(z)| with α = Σ e^z, shape (...). See `lem-normaliser-shift`."""
     return torch.logsumexp(z, -1) + _log_expm1(log_mean_exp(z, delta))
 
 
 def log_inverse_normaliser_shift(z: Tensor, delta: Tensor) -> Tensor:
-    """log |1/α(z + δ) − 1/α(z)|, shape (...)."""
+    """log |1/α(z + δ) − 1/α(z)|, shape (...). See `lem-inverse`."""
     kappa = log_mean_exp(z, delta)
     return _log_expm1(kappa) - kappa - torch.logsumexp(z, -1)
 
@@ -84,7 +84,7 @@ def prediction_remainder(z: Tensor, delta: Tensor) -> Tensor:
 
 
 def divergence(z: Tensor, delta: Tensor) -> Tensor:
-    """KL(f(z) ‖ f(z + δ)) = log E_f e^δ − E_f δ ≥ 0, shape (...)."""
+    """KL(f(z) ‖ f(z + δ)) = log E_f e^δ − E_f δ ≥ 0, shape (...). See `cor-norms`."""
     f = torch.softmax(z, -1)
     mean = (f * delta).sum(-1, keepdim=True)
     small = osc(delta) <= 1

@@ -7,12 +7,12 @@ from icl_lib.validation import check_last_dimensions
 
 
 def osc(v: Tensor) -> Tensor:
-    """Oscillation max v − min v over the last dimension, shape (...)."""
+    """Oscillation max v − min v over the last dimension, shape (...). See `sec-notation-bounds`."""
     return v.amax(-1) - v.amin(-1)
 
 
 def centre(v: Tensor, dim: int = -1) -> Tensor:
-    """P v with P = I − 11ᵀ/n along `dim`; of a matrix (..., n, d) take `dim=-2` for P A."""
+    """P v with P = I − 11ᵀ/n along `dim`; of a matrix (..., n, d) take `dim=-2` for P A. See `sec-notation-bounds`."""
     return v - v.mean(dim, keepdim=True)
 
 
@@ -21,23 +21,30 @@ def spectral_norm(A: Tensor) -> Tensor:
 
     Relative error of the order of (n + d) ε. Not from the eigenvalues of a Gram matrix: in float32 those do not
     converge for some matrices of rank 1, such as PA where all words are equal up to rounding.
+    See `sec-notation-bounds`.
     """
     check_last_dimensions("A", A, n=None, d=None)
     return torch.linalg.svdvals(A)[..., 0]
 
 
 def centred_norm(A: Tensor) -> Tensor:
-    """‖P A‖, the spectral norm of A (..., n, d) after the mean row is removed, shape (...)."""
+    """‖P A‖, the spectral norm of A (..., n, d) after the mean row is removed, shape (...).
+
+    See `sec-notation-bounds`.
+    """
     return spectral_norm(centre(A, dim=-2))
 
 
 def diameter(A: Tensor) -> Tensor:
-    """diam A = max ‖a_i − a_j‖₂ over the rows of A (..., n, d), shape (...); at most √2 ‖P A‖."""
+    """diam A = max ‖a_i − a_j‖₂ over the rows of A (..., n, d), shape (...); at most √2 ‖P A‖.
+
+    See `sec-notation-bounds`.
+    """
     check_last_dimensions("A", A, n=None, d=None)
     distances = torch.cdist(A, A, compute_mode="donot_use_mm_for_euclid_dist")
     return distances.flatten(-2).amax(-1)
 
 
 def norm(v: Tensor) -> Tensor:
-    """‖v‖₂ over the last dimension, shape (...)."""
+    """‖v‖₂ over the last dimension, shape (...). See `sec-notation-bounds`."""
     return torch.linalg.vector_norm(v, dim=-1)

@@ -1,62 +1,17 @@
 """The built pages in a real browser: rendered, complete, offline, quiet, reachable."""
 
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote, urldefrag, urlparse
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+from pages import assert_quiet, opened
+from playwright.sync_api import Browser, Page
 
 # Rules of axe that the theme, and not the book, decides.
 THEME_RULES = {"landmark-unique", "landmark-no-duplicate-main", "region"}
-READY = "() => !window.MathJax || !MathJax.startup || MathJax.startup.promise.then(() => true)"
-
-
-@dataclass
-class Witness:
-    """What a page asked for and said while it was open."""
-
-    requests: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
-
-    def watch(self, page: Page) -> None:
-        """Take notes of a page."""
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.on("requestfailed", lambda request: self.failed.append(request.url))
-        page.on("requestfinished", self._finished)
-        page.on("console", self._console)
-        page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
-
-    def _finished(self, request: Request) -> None:
-        response = request.response()
-        if response is not None and response.status >= 400:
-            self.failed.append(f"{response.status} {request.url}")
-
-    def _console(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            self.said.append(f"{message.type}: {message.text}")
-
-
-def opened(browser: Browser, url: str, **context: object) -> tuple[Page, Witness]:
-    """A page that has loaded and typeset its mathematics, and what it asked for meanwhile."""
-    page = browser.new_context(**context).new_page()
-    witness = Witness()
-    witness.watch(page)
-    page.goto(url, wait_until="load")
-    page.evaluate(READY)
-    page.wait_for_load_state("networkidle")
-    return page, witness
-
-
-def assert_quiet(witness: Witness, prefix: str) -> None:
-    """Nothing asked for outside the site, nothing failed, nothing said."""
-    outside = [url for url in witness.requests if not url.startswith((prefix, "data:", "blob:"))]
-    assert not outside, f"asked for outside the site: {outside}"
-    assert not witness.failed, f"failed: {witness.failed}"
-    assert not witness.said, f"said on the console: {witness.said}"
 
 
 def test_page(browser: Browser, address: str, site: Path, page_name: str) -> None:
@@ -72,6 +27,7 @@ def test_page(browser: Browser, address: str, site: Path, page_name: str) -> Non
     _links_resolve(page, address, site)
     _is_accessible(page)
     _figures_are_legible_in_the_dark(page)
+    _is_accessible(page)
     page.set_viewport_size({"width": 375, "height": 800})
     page.wait_for_timeout(100)
     width = page.evaluate("document.scrollingElement.scrollWidth")
@@ -240,6 +196,65 @@ def test_a_slider_moves_the_plot(browser: Browser, address: str, width: int) -> 
     page.context.close()
 
 
+def _map(page: Page) -> list[dict[str, Any]]:
+    """The cells of the map: their difference, the red and blue with which they are drawn, and where."""
+    return page.evaluate(
+        """() => {
+          const drawing = document.querySelector(".interactive-drawing");
+          const values = drawing.data[0].marker.color.filter((_, k) => drawing.data[0].x[k] !== null);
+          return [...drawing.querySelectorAll(".subplot.xy .trace:first-child path.point")].map((path, k) => {
+            const [red, , blue] = getComputedStyle(path).fill.match(/\\d+/g).map(Number);
+            const box = path.getBoundingClientRect();
+            return {value: values[k], red, blue, x: box.x + box.width / 2, y: box.y + box.height / 2};
+          });
+        }"""
+    )
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_colour_of_a_cell_of_the_map_is_its_sign(browser: Browser, address: str, theme: str) -> None:
+    """Violet, with more blue than red, where softmax is ahead; orange where linear is."""
+    page, _ = opened(browser, f"{address}/explore/regimes.html", color_scheme=theme)
+    _interactive_figures_are_drawn(page)
+    cells = _map(page)
+    for cell in cells:
+        assert (cell["blue"] > cell["red"]) == (cell["value"] > 0), cell
+    assert min(cell["value"] for cell in cells) < 0 < max(cell["value"] for cell in cells)
+    page.context.close()
+
+
+def test_a_click_on_the_map_and_its_controls_change_the_curves(browser: Browser, address: str) -> None:
+    """A click on the last cell takes the sliders there; C and the cell are changed by keyboard too."""
+    page, witness = opened(browser, f"{address}/explore/regimes.html", viewport={"width": 1200, "height": 900})
+    _interactive_figures_are_drawn(page)
+    note = page.locator(".interactive-note")
+    lengths, dimensions = page.get_by_label("length n"), page.get_by_label("dimensions d")
+    drawings = [_curve(page)]
+    cell, text = _map(page)[-1], note.text_content()
+    page.mouse.click(cell["x"], cell["y"])
+    page.wait_for_function("text => document.querySelector('.interactive-note').textContent !== text", arg=text)
+    for slider, letter in ((lengths, "n"), (dimensions, "d")):
+        assert slider.input_value() == slider.get_attribute("max")
+        assert f"{letter} = {slider.get_attribute('aria-valuetext')}" in (note.text_content() or "")
+    drawings.append(_curve(page))
+    classes = page.get_by_label("classes C")
+    several = len(_map(page))
+    classes.focus()
+    page.keyboard.press("Home")
+    page.wait_for_function("() => document.querySelector('.interactive-note').textContent.includes('C = 2,')")
+    assert len(_map(page)) < several, "the thinner map has as many cells"
+    assert "not fitted" in (note.text_content() or "")
+    drawings.append(_curve(page))
+    lengths.focus()
+    page.keyboard.press("Home")
+    dimensions.focus()
+    page.keyboard.press("Home")
+    drawings.append(_curve(page))
+    assert len(set(drawings)) == len(drawings), "a setting has left the curves as they were"
+    assert_quiet(witness, address)
+    page.context.close()
+
+
 def test_on_paper_and_without_scripts_the_static_figure_stands(browser: Browser, address: str) -> None:
     """What cannot be moved is not shown where it cannot be moved."""
     url = f"{address}/explore/bounds.html"
@@ -265,4 +280,14 @@ def test_code_cell_is_one_click_away(browser: Browser, address: str) -> None:
     assert not fold.evaluate("d => d.open")
     fold.locator("summary").click()
     assert fold.evaluate("d => d.open")
+    page.context.close()
+
+
+def test_code_is_read_without_scrolling_on_a_laptop(browser: Browser, address: str) -> None:
+    """A line that is too long is continued below, further in than any code that is not."""
+    page, _ = opened(browser, f"{address}/kernel/regimes.html", viewport={"width": 1366, "height": 768})
+    page.evaluate("document.querySelectorAll('details.hide').forEach(fold => fold.open = true)")
+    sizes = page.evaluate("[...document.querySelectorAll('.cell_input pre')].map(p => [p.scrollWidth, p.clientWidth])")
+    assert len(sizes) > 10
+    assert all(0 < needed <= there for needed, there in sizes)
     page.context.close()

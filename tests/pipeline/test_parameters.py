@@ -1,10 +1,16 @@
 """What a chapter's parameters may be."""
 
 import math
+import re
+import shlex
 
 import pytest
+from fixture_book import REPOSITORY
 
+from tools.catalogue import load
 from tools.errors import BookError
+from tools.layout import Layout
+from tools.notebooks import read_chapter
 from tools.parameters import declared, from_command_line, validate
 
 DEFAULTS = {"n": 25, "rate": 0.5, "query": "held", "fast": True, "lengths": [200, 25], "device": None, "sizes": (1.0,)}
@@ -78,3 +84,13 @@ def test_the_command_line_is_papermills() -> None:
 def test_what_papermill_does_not_understand_is_refused(words: list[str]) -> None:
     with pytest.raises(BookError, match="parameters "):
         from_command_line(words)
+
+
+@pytest.mark.parametrize("name", ["README.md", "book/appendix/commands.md", "Makefile"])
+def test_the_commands_shown_to_a_reader_are_taken(name: str) -> None:
+    """Each `make chapter C=… P="…"` names a chapter and parameters that it has."""
+    shown = re.findall(r'make chapter C=(\S+) P="([^"]+)"', (REPOSITORY / name).read_text())
+    assert shown
+    catalogue = load(Layout(REPOSITORY))
+    for page, words in shown:
+        assert read_chapter(catalogue.page(page), from_command_line(shlex.split(words))).given

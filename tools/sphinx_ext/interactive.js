@@ -5,6 +5,8 @@
     "#0072B2": "#56B4E9", "#D55E00": "#FF8C4A", "#009E73": "#2FD0A3", "#CC79A7": "#E6A3CB", "#666666": "#B5B5B5",
     "#000000": "#FFFFFF", "rgba(0,114,178,": "rgba(86,180,233,", "rgba(213,94,0,": "rgba(255,140,74,",
     "rgba(102,102,102,": "rgba(181,181,181,",
+    // The scale of what has a sign, so that zero is dark and both ends carry white text.
+    "#F1A340": "#A85000", "#F7F7F7": "#2E2E2E", "#998EC3": "#7150B5",
   };
   const NARROW = 600;
   const loaded = new Map();
@@ -127,7 +129,8 @@
     }
 
     function go(setting) {
-      if (setting) inputs.forEach((input, k) => input.set(setting[k]));
+      // A click says nothing (null) of the controls that it leaves as they are.
+      if (setting) inputs.forEach((input, k) => setting[k] === null || input.set(setting[k]));
       inputs.forEach((input) => input.show());
       current = inputs.map((input) => input.value).join(",");
       return draw();

@@ -10,9 +10,10 @@ from sphinx.application import Sphinx
 from sphinx.domains.std import StandardDomain
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
+from sphinx.writers.html5 import HTML5Translator
 
 SCORECARD = "_scorecard.json"
-COLUMNS = (("Claim", 34), ("Verdict", 12), ("Measured", 18), ("Evidence", 14), ("Limits", 22))
+COLUMNS = (("Claim", 47), ("Verdict", 15), ("Measured", 18), ("Tolerance", 20))
 logger = logging.getLogger(__name__)
 
 
@@ -20,15 +21,37 @@ class EvidenceLink(nodes.Inline, nodes.TextElement):
     """A link to a figure or page whose labels are known only when all pages are read."""
 
 
+class Fold(nodes.General, nodes.Element):
+    """What a click or the Enter key opens and shuts, without a script; its first child is the line that is seen."""
+
+
+class FoldTitle(nodes.General, nodes.TextElement):
+    """The line of a fold that is seen."""
+
+
 def setup(app: Sphinx) -> None:
-    """Register the directive."""
+    """Register the directive and its nodes."""
     app.add_directive("scorecard", ScorecardDirective)
     app.add_node(EvidenceLink)
+    app.add_node(Fold, html=_in_tag("details"))
+    app.add_node(FoldTitle, html=_in_tag("summary"))
     app.connect("doctree-resolved", _resolve)
 
 
+def _in_tag(tag: str) -> tuple[Any, Any]:
+    """How a node is written: as that element of HTML."""
+
+    def visit(self: HTML5Translator, node: nodes.Element) -> None:
+        self.body.append(self.starttag(node, tag))
+
+    def depart(self: HTML5Translator, node: nodes.Element) -> None:
+        self.body.append(f"</{tag}>\n")
+
+    return visit, depart
+
+
 class ScorecardDirective(SphinxDirective):
-    """A table of claims; `:paper:` keeps those of one paper."""
+    """A table of claims, one row each with the rest folded into it; `:paper:` keeps those of one paper."""
 
     option_spec: ClassVar[dict[str, Any]] = {"paper": directives.unchanged_required}
 
@@ -64,33 +87,43 @@ class ScorecardDirective(SphinxDirective):
 
     def _cells(self, claim: dict[str, Any]) -> list[list[nodes.Node]]:
         verdict = nodes.inline("", str(claim["verdict"]), classes=["verdict", f"verdict-{claim['verdict']}"])
-        link = EvidenceLink("", str(claim["evidence"]), page=claim["page"], label=str(claim["evidence"]))
-        limits = [self._text(claim["limitation"]), self._text(claim["negative_control"], "Negative control: ")]
         return [
-            [self._text(claim["statement"]), self._text(claim["source"], classes=["claim-source"])],
+            [self._fold(claim)],
             [nodes.paragraph("", "", verdict)],
-            [self._text(claim["test"]), *[nodes.paragraph("", line) for line in _measured(claim)]],
-            [nodes.paragraph("", "", link)],
-            [paragraph for paragraph in limits if paragraph.children],
+            [nodes.paragraph("", _measured(claim))],
+            [nodes.paragraph("", "" if claim["tolerance"] is None else _number(claim["tolerance"]))],
         ]
 
-    def _text(self, value: Any, before: str = "", classes: list[str] | None = None) -> nodes.paragraph:
-        """A paragraph of a claim's text, which may hold maths; empty where there is none."""
+    def _fold(self, claim: dict[str, Any]) -> Fold:
+        """The claim in one line, and what it rests on."""
+        link = EvidenceLink("", str(claim["evidence"]), page=claim["page"], label=str(claim["evidence"]))
+        worst = claim.get("worst_case")
+        inside = [
+            ("Source", self._inline(claim["source"])),
+            ("Test", [*self._inline(claim["test"]), *([nodes.Text(f"; worst case: {worst}")] if worst else [])]),
+            ("Evidence", [link]),
+            ("Limitation", self._inline(claim["limitation"])),
+            ("Negative control", self._inline(claim["negative_control"])),
+        ]
+        told = [
+            nodes.paragraph("", "", nodes.strong("", f"{name}. "), *content, classes=["claim-part"])
+            for name, content in inside
+            if content
+        ]
+        return Fold("", FoldTitle("", "", *self._inline(claim["statement"])), *told, classes=["claim"])
+
+    def _inline(self, value: Any) -> list[nodes.Node]:
+        """A claim's text, which may hold maths; nothing where there is none."""
         if value in (None, ""):
-            return nodes.paragraph()
-        inline, messages = self.state.inline_text(str(value), self.lineno)
-        return nodes.paragraph("", "", nodes.Text(before), *inline, *messages, classes=classes or [])
+            return []
+        content, messages = self.state.inline_text(str(value), self.lineno)
+        return [*content, *messages]
 
 
-def _measured(claim: dict[str, Any]) -> list[str]:
-    """`value ± standard error` of the worst case and the tolerance, as far as the claim has them."""
-    value = _number(claim["value"])
-    if claim["standard_error"]:
-        value += f" ± {_number(claim['standard_error'], digits=2)}"
-    lines = [f"{value} ({claim['worst_case']})" if claim.get("worst_case") else value]
-    if claim["tolerance"] is not None:
-        lines.append(f"claimed: {_number(claim['tolerance'])}")
-    return lines
+def _measured(claim: dict[str, Any]) -> str:
+    """`value ± standard error` of the worst case, as far as the claim has them."""
+    error = claim["standard_error"]
+    return _number(claim["value"]) + (f" ± {_number(error, digits=2)}" if error else "")
 
 
 def _number(value: Any, digits: int = 4) -> str:
