@@ -99,6 +99,8 @@ def _figures_are_legible_in_the_dark(page: Page) -> None:
     """The page turns dark with the reader's system, and what is drawn on it keeps a contrast."""
     page.emulate_media(color_scheme="dark")
     page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    # Some colours of the theme change slowly.
+    page.evaluate("Promise.all(document.getAnimations().map(one => one.finished))")
     ground = _luminance(page.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert ground < 0.1, f"the page is not dark: {ground}"
     # A static figure is drawn in black on white of its own; the ground must not shine through and swallow the ink.

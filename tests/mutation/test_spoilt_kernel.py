@@ -7,9 +7,13 @@ from checkouts import Change, check
 
 from tools.errors import BookError
 
-STEP, SPHERE = (f"kernel/{name}" for name in ("attention-step", "sphere"))
+CONTEXTS, STEP, SPHERE = (f"kernel/{name}" for name in ("contexts", "attention-step", "sphere"))
 
 CHANGES = {
+    "length of class vectors": (
+        CONTEXTS,
+        Change("tasks.py", "w = w / w.norm(dim=-1, keepdim=True)", "w = w / w.norm(dim=-1, keepdim=True).sqrt()"),
+    ),
     "sign of the queries": (
         STEP,
         Change("constructions.py", "return math.copysign(1.0, beta) * W, W", "return -math.copysign(1.0, beta) * W, W"),
@@ -47,7 +51,7 @@ def test_a_spoilt_formula_fails(name: str, tmp_path: Path) -> None:
         check(page, [change], tmp_path)
 
 
-@pytest.mark.parametrize("page", [STEP, SPHERE])
+@pytest.mark.parametrize("page", [CONTEXTS, STEP, SPHERE])
 def test_noise_and_another_number_of_threads_pass(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The negative control: what fails above is the change, not the copy of the checkout."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
