@@ -21,6 +21,9 @@ details.hide:not([open]), .headerlink, .copybtn { display: none !important; }
 figure, tr, .proof-title { break-inside: avoid; }
 h1, h2, h3, .proof-title { break-after: avoid; }
 h1 { break-before: page; }
+figcaption, figcaption * { color: inherit !important; }
+/* Letters that reach out of their line at the top of a sheet would stand in the outline twice. */
+h1, h2, h3, h4 { padding-block: 0.2em; }
 """
 
 

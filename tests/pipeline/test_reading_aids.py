@@ -115,3 +115,42 @@ def test_every_module_of_the_library_is_on_its_page() -> None:
     modules = {".".join(path.relative_to(REPOSITORY).with_suffix("").parts) for path in files}
     assert len(modules) > 40
     assert modules == set(re.findall(r"automodule:: (\S+)", page))
+
+
+# The parts whose pages are chapters, and among them tables chapters, or the same few figures at further
+# settings: nothing is learnt there that wants practice.
+PARTS = {"foundations", "closeness", "bounds", "kernel", "explore"}
+TABLES = {"bounds/summary", "closeness/overview", "closeness/point", "closeness/record", "kernel/setting"}
+
+
+def chapters_to_learn_from() -> dict[str, str]:
+    book = REPOSITORY / "book"
+    parts = [path for path in book.glob("*/*.md") if path.parent.name in PARTS]
+    names = {path.relative_to(book).with_suffix("").as_posix(): " ".join(path.read_text().split()) for path in parts}
+    assert set(names) > TABLES
+    return {name: text for name, text in names.items() if name not in TABLES}
+
+
+def test_every_chapter_says_what_it_asks_teaches_needs_and_answers() -> None:
+    chapters = chapters_to_learn_from()
+    assert len(chapters) > 25
+    wanted = {
+        "its question": r"\*\*Question\.\*\* .*?\?",
+        "what is learnt": r"You (will|learn|see)",
+        "what it needs": r"(You|you|It) needs? ",
+        "its answer": r" ## Answer ",
+        "what was not shown": r"\*\*Not shown\.\*\* ",
+    }
+    silent = [
+        (name, part) for name, text in chapters.items() for part, told in wanted.items() if not re.search(told, text)
+    ]
+    assert not silent
+
+
+def test_every_chapter_has_exercises_with_solutions_that_are_executed() -> None:
+    for name, text in chapters_to_learn_from().items():
+        exercises = re.findall(r"```\{exercise\} [^`]*?:label: (ex-[a-z0-9-]+)", text)
+        solutions = re.findall(r"```\{solution-start\} (ex-[a-z0-9-]+)(.*?)```\{solution-end\}", text)
+        assert 2 <= len(exercises) <= 4, name
+        assert [label for label, _ in solutions] == exercises, name
+        assert all("```{code-cell}" in solution and "assert " in solution for _, solution in solutions), name
