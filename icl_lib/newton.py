@@ -45,7 +45,8 @@ def newton(A: Tensor, b: Tensor, x0: Tensor, *, tolerance: float = 1e-10, iterat
     """Newton's method in a trust region, from x0 (..., d), until ‖∇L‖ ≤ tolerance or for `iterations`.
 
     The quadratic model is minimised exactly in a ball (eigenvectors of the d × d Hessian), negative curvature and
-    the hard case included, so the method leaves saddles. The decrease of L is computed without cancellation.
+    the hard case included, so a saddle that it comes near does not hold it; started exactly at one it stops, since
+    the gradient is tested first. The decrease of L is computed without cancellation.
     Raises `ValueError` or `TypeError` for shapes that do not fit and for a tolerance or count out of range.
     """
     _check(A, b, x0, tolerance, iterations)
