@@ -32,7 +32,8 @@ def threads() -> str:
 def environment(layout: Layout, output: Path, store: str | None = None) -> dict[str, str]:
     """Environment variables for a kernel that writes figure data and claims to `output`.
 
-    `store` replaces the result store of the build (`off`: nothing is reused).
+    `store` replaces the result store, which is that of the build unless `ICL_STORE` names another (`off`: nothing is
+    reused).
     """
     home = layout.build / "home"
     variables = {name: value for name, value in os.environ.items() if name not in REMOVED}
@@ -40,7 +41,7 @@ def environment(layout: Layout, output: Path, store: str | None = None) -> dict[
         variables.setdefault(name, threads())
     path = [str(layout.root), str(TOOLS), *filter(None, [os.environ.get("PYTHONPATH")])]
     variables |= {
-        "ICL_STORE": store or str(layout.results),
+        "ICL_STORE": store or os.environ.get("ICL_STORE") or str(layout.results),
         "ICL_OUTPUT": str(output),
         "ICL_DEVICE": device(),
         "IPYTHONDIR": str(home / "ipython"),

@@ -40,8 +40,17 @@ def contexts(
     generator = stream(seed, purpose)
     block = max(1, BLOCK // (task.n * task.classes))
     for done in range(0, count, block):
-        drawn = task.sample(min(block, count - done), generator)
+        drawn = _in_double(task.sample(min(block, count - done), generator), task)
         yield Scores.of_examples(_seen(drawn, task, view)), drawn.y_query
+
+
+def _in_double(context: Examples, task: SphereClassification) -> Examples:
+    """The same context in float64: a search for a width then ends at one place on every processor."""
+    x, y, x_query, y_query = (part.double() for part in context)
+    if task.inputs != "gaussian":
+        # Drawn in float32, the points lie beside the sphere by more than float64 would.
+        x, x_query = (part / torch.linalg.vector_norm(part, dim=-1, keepdim=True) for part in (x, x_query))
+    return Examples(x, y, x_query, y_query)
 
 
 def _seen(context: Examples, task: SphereClassification, view: str) -> Examples:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from fixture_book import HEADER, REPOSITORY, replace
 
+from tools import kernels
 from tools.catalogue import load
 from tools.cli import main
 from tools.execute import Surroundings, plan
@@ -184,3 +185,14 @@ def is_alive(process: int) -> bool:
     except ProcessLookupError:
         return False
     return Path(f"/proc/{process}/stat").read_text().split(")")[1].split()[0] != "Z"
+
+
+def test_the_store_of_a_chapter_is_that_of_the_build_unless_another_is_named(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout(checkout)
+    monkeypatch.delenv("ICL_STORE", raising=False)
+    assert kernels.environment(layout, checkout)["ICL_STORE"] == str(layout.results)
+    monkeypatch.setenv("ICL_STORE", "/shared/results")
+    assert kernels.environment(layout, checkout)["ICL_STORE"] == "/shared/results"
+    assert kernels.environment(layout, checkout, store="off")["ICL_STORE"] == "off"
