@@ -1,5 +1,6 @@
 """Who computes the points of a sweep: this process, more processes on this machine, or a Dask cluster."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,10 @@ def workers(jobs: int, scheduler: str | None) -> Iterator[int]:
     for workers that do not fit.
     """
     if scheduler is None:
-        yield jobs
+        with warnings.catch_warnings():
+            # A worker whose memory has grown ends after its point, and joblib starts another: nothing is lost.
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
+            yield jobs
         return
     import joblib
 

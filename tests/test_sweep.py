@@ -56,6 +56,14 @@ def test_empty_variables_mean_that_none_was_set(log: str, monkeypatch: pytest.Mo
     assert {name.split("-")[2] for name in computed(log)} == {str(os.getpid())}
 
 
+def test_a_worker_that_has_grown_is_replaced_without_a_word(log: str, recwarn: pytest.WarningsRecorder) -> None:
+    """What a chapter writes to stderr counts as a failure, and joblib would warn there."""
+    results = sweep([replace(toy, seconds=0.6, keeps=4 * 10**8) for toy in squares(log, 8)], jobs=2)
+    assert [int(result.square) for result in results] == [point**2 for point in range(8)]
+    assert len({name.split("-")[2] for name in computed(log)}) > 2
+    assert not [warning for warning in recwarn if "worker stopped" in str(warning.message)]
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_finished_point_is_never_computed_again(jobs: int, log: str) -> None:
     first = sweep(squares(log, 3), jobs=jobs)

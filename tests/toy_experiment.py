@@ -1,4 +1,4 @@
-"""An experiment that costs nothing, counts how often it is computed, and can kill its process or fail on demand."""
+"""An experiment that costs nothing, counts how often it is computed, and can do on demand what workers die of."""
 
 import os
 import time
@@ -8,10 +8,12 @@ from pathlib import Path
 import torch
 import xarray
 
+KEPT: list[bytes] = []
+
 
 @dataclass(frozen=True)
 class Toy:
-    """`point` squared; each computation leaves a file in `log`, with the process that did it."""
+    """`point` squared; each computation leaves a file in `log`, with the process that did it, and `keeps` bytes."""
 
     log: str
     point: int
@@ -19,11 +21,13 @@ class Toy:
     seconds: float = 0.0
     fails: bool = False
     kills_once: bool = False
+    keeps: int = 0
 
     def compute(self, device: torch.device) -> xarray.Dataset:
         attempt = len(computed(self.log, self.point))
         Path(self.log, f"{self.point}-{attempt}-{os.getpid()}").touch()
         time.sleep(self.seconds)
+        KEPT.append(b"1" * self.keeps)
         if self.fails:
             raise ArithmeticError(f"point {self.point} fails")
         if self.kills_once and attempt == 0:
