@@ -10,6 +10,7 @@ from pages import assert_quiet, opened
 from playwright.sync_api import Browser
 
 SOURCE = re.compile(r'<a href="([^"]*_sources/[^"]+)"[^>]*\s+class="[^"]*btn-download-source-button')
+DATA = re.compile(r'<a class="figure-data[^"]*" href="([^"]+)">(?:<[^>]+>)*([^<]+)<')
 # The index of statements, which Sphinx makes.
 WITHOUT_SOURCE = {"prf-prf.html"}
 EXECUTED, TEXT = "explore/attention-scale.html", "notation.html"
@@ -51,17 +52,24 @@ def test_the_button_gives_the_source(browser: Browser, address: str, name: str) 
     page.context.close()
 
 
-def test_the_data_of_every_figure_downloads(browser: Browser, address: str, page_name: str) -> None:
-    """Each link in a caption gives a table: one header line, and lines of the same length below it."""
-    page, witness = opened(browser, f"{address}/{page_name}")
-    for link in page.locator("figcaption a.figure-data").all():
-        with page.expect_download() as download:
-            link.click()
-        assert download.value.suggested_filename == link.text_content()
-        header, *rows = csv.reader(download.value.path().open())
+def test_the_data_of_every_figure_is_a_table(site: Path, page_name: str) -> None:
+    """Each link in a caption leads to one header line, and lines of the same length below it."""
+    for link, name in DATA.findall((site / page_name).read_text()):
+        path = (site / page_name).parent / link
+        assert path.name == name
+        header, *rows = csv.reader(path.open())
         assert all(name.strip() for name in header)
         assert rows
         assert {len(row) for row in rows} == {len(header)}
+
+
+def test_the_data_of_a_figure_downloads(browser: Browser, address: str, site: Path) -> None:
+    page, witness = opened(browser, f"{address}/{EXECUTED}")
+    link = page.locator("figcaption a.figure-data").first
+    with page.expect_download() as download:
+        link.click()
+    assert download.value.suggested_filename == link.text_content()
+    assert download.value.path().read_bytes() == next(site.rglob(download.value.suggested_filename)).read_bytes()
     # The browser breaks the visit off where it becomes a download, so `failed` says nothing here.
     assert not witness.said
     page.context.close()
