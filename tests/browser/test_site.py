@@ -1,6 +1,8 @@
 """The built pages in a real browser: rendered, complete, offline, quiet, reachable."""
 
+import functools
 import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urldefrag, urlparse
@@ -65,8 +67,13 @@ def _links_resolve(page: Page, address: str, site: Path) -> None:
         target = target / "index.html" if target.is_dir() else target
         assert target.is_file(), f"link to nothing: {link}"
         if anchor and target.suffix == ".html":
-            text = target.read_text()
-            assert re.search(rf"""\b(?:id|name)=["']{re.escape(unquote(anchor))}["']""", text), f"no such place: {link}"
+            assert unquote(anchor) in _places(target), f"no such place: {link}"
+
+
+@functools.cache
+def _places(page: Path) -> frozenset[str]:
+    """The anchors of a page."""
+    return frozenset(unescape(name) for name in re.findall(r"""\b(?:id|name)=["']([^"']*)["']""", page.read_text()))
 
 
 def _is_accessible(page: Page, only: list[str] | None = None) -> None:
