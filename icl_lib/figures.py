@@ -142,7 +142,9 @@ def table(frame: pandas.DataFrame, digits: int = 4, columns: Sequence[str] | Non
     rows = [[_cell(value, digits) for value in row] for row in frame.itertuples(index=False)]
     numeric = [pandas.api.types.is_numeric_dtype(frame.iloc[:, k]) for k in range(frame.shape[1])]
     lines = [headings, ["--:" if right else ":--" for right in numeric], *rows]
-    return Markdown("\n".join("| " + " | ".join(line) + " |" for line in lines))
+    # A bar in a cell would end the cell, and the table would be no table any more.
+    escaped = [[text.replace("|", r"\|") for text in line] for line in lines]
+    return Markdown("\n".join("| " + " | ".join(line) + " |" for line in escaped))
 
 
 def _cell(value: object, digits: int) -> str:

@@ -81,3 +81,8 @@ def test_the_style_is_set_by_a_call_only() -> None:
         assert matplotlib.rcParams["svg.hashsalt"] == "icl"
         assert matplotlib.rcParams["figure.facecolor"] == "white"
     assert matplotlib.rcParams["svg.hashsalt"] != "icl"
+
+
+def test_a_bar_in_a_cell_ends_no_cell() -> None:
+    shown = figures.table(pandas.DataFrame({"σ / |c|": [1.5], "name": ["a|b"]})).data
+    assert shown.splitlines() == [r"| σ / \|c\| | name |", "| --: | :-- |", r"| 1.5 | a\|b |"]

@@ -28,6 +28,7 @@ def test_page(browser: Browser, address: str, site: Path, page_name: str) -> Non
     _mathematics_is_rendered(page)
     _images_are_loaded_and_told(page)
     _figures_are_captioned(page)
+    _tables_are_drawn(page)
     _links_resolve(page, address, site)
     _is_accessible(page)
     _figures_are_legible_in_the_dark(page)
@@ -102,6 +103,12 @@ def _figures_are_captioned(page: Page) -> None:
         " || f.querySelector('figcaption').textContent.trim().length < 20).map(f => f.id)"
     )
     assert bare == [], f"figures without a number or a caption: {bare}"
+
+
+def _tables_are_drawn(page: Page) -> None:
+    """Markdown that was meant as a table is no text."""
+    paragraphs = page.evaluate("[...document.querySelectorAll('main p')].map(p => p.textContent)")
+    assert not [text[:80] for text in paragraphs if re.search(r"\| *:?[-–]+:? *\|", text)]
 
 
 def _interactive_figures_are_drawn(page: Page) -> None:
