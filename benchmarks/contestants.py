@@ -22,10 +22,14 @@ RATE = 0.005
 
 def contestants(setting: Setting, device: torch.device) -> dict[str, Steps]:
     """Who runs in PyTorch: name → a function that takes a number of training steps."""
+
+    def ours(steps: int) -> object:
+        return train_matrices(setting.closeness(steps), device, [steps])
+
     return {
-        OURS: lambda steps: train_matrices(setting.closeness(steps), device, [steps]),
+        OURS: ours,
         # On the CPU it is the same, since nothing is recorded there.
-        **({UNRECORDED: unrecorded(setting, device)} if device.type == "cuda" else {}),
+        **({UNRECORDED: unrecorded(ours)} if device.type == "cuda" else {}),
         FLOOR: floor(setting, device),
         LOOP: loop(setting, device, loss_by_readout),
         SQUARE: loop(setting, device, loss_by_scores),
@@ -33,12 +37,12 @@ def contestants(setting: Setting, device: torch.device) -> dict[str, Steps]:
     }
 
 
-def unrecorded(setting: Setting, device: torch.device) -> Steps:
+def unrecorded(entry: Steps) -> Steps:
     """The library with every kernel launched from Python, instead of a step recorded and replayed."""
 
     def run(steps: int) -> None:
         with patch.dict(os.environ, ICL_CAPTURE="off"):
-            train_matrices(setting.closeness(steps), device, [steps])
+            entry(steps)
 
     return run
 

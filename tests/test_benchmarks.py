@@ -39,7 +39,8 @@ def test_the_contestants_take_their_steps_on_the_device(query: str, monkeypatch:
         monkeypatch.setattr(module, "stream", lambda *name: None if len(name) == 4 else stream(*name))
     monkeypatch.setattr(softmax_regression.training, "train", softmax_regression.training.run_steps)
     setting, meta = Setting(n=7, d=3, batch=4, repetitions=2, query=query), torch.device("meta")
-    entries = contestants.contestants(setting, meta) | {UNRECORDED: contestants.unrecorded(setting, meta)}
+    entries = contestants.contestants(setting, meta)
+    entries |= {UNRECORDED: contestants.unrecorded(entries[OURS])}
     assert set(entries) == {OURS, UNRECORDED, FLOOR, LOOP, FORMULA, SQUARE}
     for run in entries.values():
         run(2)

@@ -77,16 +77,12 @@ def _places(page: Path) -> frozenset[str]:
     return frozenset(unescape(name) for name in re.findall(r"""\b(?:id|name)=["']([^"']*)["']""", page.read_text()))
 
 
-def _is_accessible(page: Page) -> None:
-    _judge(page)
-
-
 def _colours_are_accessible(page: Page) -> None:
     # A formula has the colour of its line, and some pages hold a hundred of them in thousands of parts.
-    _judge(page, {"exclude": [["mjx-container"]]}, {"runOnly": {"type": "rule", "values": RULES_OF_COLOUR}})
+    _is_accessible(page, {"exclude": [["mjx-container"]]}, {"runOnly": {"type": "rule", "values": RULES_OF_COLOUR}})
 
 
-def _judge(page: Page, context: dict[str, Any] | None = None, options: dict[str, Any] | None = None) -> None:
+def _is_accessible(page: Page, context: dict[str, Any] | None = None, options: dict[str, Any] | None = None) -> None:
     # Without the style sheets as text, which axe would fetch under wrong addresses.
     found = Axe().run(page, context=context, options={"preload": False, **(options or {})}).response["violations"]
     serious = [

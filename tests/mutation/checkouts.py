@@ -5,10 +5,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tools.catalogue import load
 from tools.check import Checker
+from tools.errors import BookError
 from tools.layout import Layout
 from tools.notebooks import read_chapter
 from tools.processes import Children
@@ -56,6 +58,12 @@ def check(page: str, changes: Iterable[Change], root: Path) -> None:
     layout = Layout(root, PROFILE)
     chapter = read_chapter(load(layout).page(page))
     Checker(layout, 1, Progress(), Children()).rerun([chapter], Timings(1))
+
+
+def assert_found(page: str, change: Change, root: Path) -> None:
+    """The reference of the page fails in a cell of it."""
+    with pytest.raises(BookError, match=f"chapter {page}, code cell"):
+        check(page, [change], root)
 
 
 def _write_checkout(page: str, root: Path) -> None:

@@ -5,6 +5,7 @@ of Sphinx.
 """
 
 import ast
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ def linked(line: str) -> str:
     return LABEL.sub(lambda match: f"{ROLES.get(match['kind'], STATEMENT)}`{match['label']}`", line)
 
 
+@functools.cache
 def labels_of(library: Path) -> dict[str, tuple[str, ...]]:
     """The labels that the docstring of each public function and class names, by its full name."""
     named = {}
