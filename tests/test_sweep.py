@@ -96,7 +96,7 @@ def test_a_damaged_result_is_computed_again(log: str, folder: Path) -> None:
 
 def test_a_worker_that_is_killed_loses_no_finished_point(log: str) -> None:
     quick = [Toy(log, point) for point in range(3)]
-    deadly = Toy(log, 3, seconds=1.0, kills_once=True)
+    deadly = Toy(log, 3, kills_after=len(quick))
     with pytest.raises(TerminatedWorkerError):
         sweep([*quick, deadly], jobs=2)
     assert len(computed(log)) == 4

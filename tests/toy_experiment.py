@@ -8,19 +8,24 @@ from pathlib import Path
 import torch
 import xarray
 
+from icl_lib.places import store_folder
+
 KEPT: list[bytes] = []
 
 
 @dataclass(frozen=True)
 class Toy:
-    """`point` squared; each computation leaves a file in `log`, with the process that did it, and `keeps` bytes."""
+    """`point` squared; each computation leaves a file in `log`, with the process that did it, and `keeps` bytes.
+
+    With `kills_after` the first computation ends its process, once that many results are in the store.
+    """
 
     log: str
     point: int
     device: str = "cpu"
     seconds: float = 0.0
     fails: bool = False
-    kills_once: bool = False
+    kills_after: int | None = None
     keeps: int = 0
 
     def compute(self, device: torch.device) -> xarray.Dataset:
@@ -30,7 +35,9 @@ class Toy:
         KEPT.append(b"1" * self.keeps)
         if self.fails:
             raise ArithmeticError(f"point {self.point} fails")
-        if self.kills_once and attempt == 0:
+        if self.kills_after is not None and attempt == 0:
+            while stored() < self.kills_after:
+                time.sleep(0.05)
             os._exit(1)
         return xarray.Dataset({"square": self.point**2, "threads": torch.get_num_threads()})
 
@@ -39,3 +46,9 @@ def computed(log: str | Path, point: int | None = None) -> list[str]:
     """What was computed, one entry for each time."""
     pattern = "*" if point is None else f"{point}-*"
     return sorted(path.name for path in Path(log).glob(pattern))
+
+
+def stored() -> int:
+    """How many results are in the store."""
+    folder = store_folder()
+    return len(list(folder.glob("*.nc"))) if folder else 0
