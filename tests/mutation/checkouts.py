@@ -47,23 +47,31 @@ NOISE = [
 ]
 
 
-def check(page: str, changes: Iterable[Change], root: Path) -> None:
-    """Let nbval run the reference of one page, with nothing reused, on a library with `changes`.
+@dataclass(frozen=True)
+class Checkout:
+    """A folder for the checkout, the processes that judge it, and matplotlib's list of fonts, which is slow to make."""
 
-    Raises `BookError` where the reference fails.
-    """
-    _write_checkout(page, root)
-    for change in changes:
-        change.apply(root)
-    layout = Layout(root, PROFILE)
-    chapter = read_chapter(load(layout).page(page))
-    Checker(layout, 1, Progress(), Children()).rerun([chapter], Timings(1))
+    root: Path
+    children: Children
+    fonts: Path
 
+    def check(self, page: str, changes: Iterable[Change] = ()) -> None:
+        """Let nbval run the reference of one page, with nothing reused, on a library with `changes`.
 
-def assert_found(page: str, change: Change, root: Path) -> None:
-    """The reference of the page fails in a cell of it."""
-    with pytest.raises(BookError, match=f"chapter {page}, code cell"):
-        check(page, [change], root)
+        Raises `BookError` where the reference fails.
+        """
+        _write_checkout(page, self.root)
+        for change in changes:
+            change.apply(self.root)
+        layout = Layout(self.root, PROFILE)
+        shutil.copytree(self.fonts, layout.build / "home" / "matplotlib")
+        chapter = read_chapter(load(layout).page(page))
+        Checker(layout, 1, Progress(), self.children).rerun([chapter], Timings(1))
+
+    def assert_found(self, page: str, change: Change) -> None:
+        """The reference of the page fails in a cell of it."""
+        with pytest.raises(BookError, match=f"chapter {page}, code cell"):
+            self.check(page, [change])
 
 
 def _write_checkout(page: str, root: Path) -> None:

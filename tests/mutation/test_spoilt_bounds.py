@@ -1,9 +1,7 @@
 """A change of one per cent in a formula of the library makes the check of a chapter fail: the part on bounds."""
 
-from pathlib import Path
-
 import pytest
-from checkouts import NOISE, Change, assert_found, check
+from checkouts import NOISE, Change, Checkout
 
 CHAIN, SHARP, CURVATURE = (f"bounds/{name}" for name in ("published-chain", "sharp-bounds", "curvature"))
 
@@ -35,13 +33,19 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_one_per_cent_fails(name: str, tmp_path: Path) -> None:
-    assert_found(*CHANGES[name], tmp_path)
+def test_one_per_cent_fails(name: str, forked: Checkout) -> None:
+    forked.assert_found(*CHANGES[name])
 
 
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("page", [CHAIN, SHARP, CURVATURE])
-def test_noise_and_another_number_of_threads_pass(page: str, tmp_path: Path) -> None:
+def test_noise_and_another_number_of_threads_pass(page: str, fresh: Checkout) -> None:
     """The negative control: what fails above is the change, not the copy of the checkout."""
     noise = Change("bounds/published.py", "10 * R * R", "(10 + 1e-7) * R * R")
-    check(page, [*NOISE, noise], tmp_path)
+    fresh.check(page, [*NOISE, noise])
+
+
+@pytest.mark.parametrize("page", [CHAIN, SHARP, CURVATURE])
+def test_what_is_not_spoilt_passes_in_a_fork(page: str, forked: Checkout) -> None:
+    """The second control: nor is it the fork."""
+    forked.check(page)

@@ -1,9 +1,7 @@
 """A change of one per cent in a formula of the library makes the check of a chapter fail: closeness."""
 
-from pathlib import Path
-
 import pytest
-from checkouts import NOISE, Change, assert_found, check
+from checkouts import NOISE, Change, Checkout
 
 PAGE = "closeness/closeness"
 
@@ -46,11 +44,16 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_one_per_cent_fails(name: str, tmp_path: Path) -> None:
-    assert_found(PAGE, CHANGES[name], tmp_path)
+def test_one_per_cent_fails(name: str, forked: Checkout) -> None:
+    forked.assert_found(PAGE, CHANGES[name])
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_noise_and_another_number_of_threads_pass(tmp_path: Path) -> None:
+def test_noise_and_another_number_of_threads_pass(fresh: Checkout) -> None:
     """The negative control: what fails above is the change, not the copy of the checkout."""
-    check(PAGE, NOISE, tmp_path)
+    fresh.check(PAGE, NOISE)
+
+
+def test_what_is_not_spoilt_passes_in_a_fork(forked: Checkout) -> None:
+    """The second control: nor is it the fork."""
+    forked.check(PAGE)

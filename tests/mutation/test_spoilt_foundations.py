@@ -1,9 +1,7 @@
 """A change of one per cent in a formula of the library makes the check of a chapter fail: the first part."""
 
-from pathlib import Path
-
 import pytest
-from checkouts import NOISE, Change, assert_found, check
+from checkouts import NOISE, Change, Checkout
 
 SOFTMAX, LAYER, LINEAR = (
     f"foundations/{name}" for name in ("softmax-regression", "gradient-step-layer", "linear-regression")
@@ -41,12 +39,22 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_one_per_cent_fails(name: str, tmp_path: Path) -> None:
-    assert_found(*CHANGES[name], tmp_path)
+def test_one_per_cent_fails(name: str, forked: Checkout) -> None:
+    forked.assert_found(*CHANGES[name])
 
 
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("page", [SOFTMAX, LAYER, LINEAR])
-def test_noise_and_another_number_of_threads_pass(page: str, tmp_path: Path) -> None:
+def test_noise_and_another_number_of_threads_pass(page: str, fresh: Checkout) -> None:
     """The negative control: what fails above is the change, not the copy of the checkout."""
-    check(page, NOISE, tmp_path)
+    fresh.check(page, NOISE)
+
+
+@pytest.mark.parametrize("page", [SOFTMAX, LAYER, LINEAR])
+def test_what_is_not_spoilt_passes_in_a_fork(page: str, forked: Checkout) -> None:
+    """The second control: nor is it the fork."""
+    forked.check(page)
+
+
+def test_a_fresh_process_finds_what_a_fork_finds(fresh: Checkout) -> None:
+    fresh.assert_found(*CHANGES["Hessian"])

@@ -1,9 +1,7 @@
 """A small change in a formula of the library makes the check of a chapter fail: the part on classification."""
 
-from pathlib import Path
-
 import pytest
-from checkouts import Change, assert_found, check
+from checkouts import Change, Checkout
 
 CONTEXTS, STEP, SPHERE = (f"kernel/{name}" for name in ("contexts", "attention-step", "sphere"))
 
@@ -43,12 +41,18 @@ NOISE = [Change("tasks.py", "x = self._normal(len(w)", "x = (1 + 1e-7) * self._n
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_spoilt_formula_fails(name: str, tmp_path: Path) -> None:
-    assert_found(*CHANGES[name], tmp_path)
+def test_a_spoilt_formula_fails(name: str, forked: Checkout) -> None:
+    forked.assert_found(*CHANGES[name])
 
 
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("page", [CONTEXTS, STEP, SPHERE])
-def test_noise_and_another_number_of_threads_pass(page: str, tmp_path: Path) -> None:
+def test_noise_and_another_number_of_threads_pass(page: str, fresh: Checkout) -> None:
     """The negative control: what fails above is the change, not the copy of the checkout."""
-    check(page, NOISE, tmp_path)
+    fresh.check(page, NOISE)
+
+
+@pytest.mark.parametrize("page", [CONTEXTS, STEP, SPHERE])
+def test_what_is_not_spoilt_passes_in_a_fork(page: str, forked: Checkout) -> None:
+    """The second control: nor is it the fork."""
+    forked.check(page)

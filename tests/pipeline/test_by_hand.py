@@ -54,8 +54,16 @@ def assert_equal_numbers(found: list[str], expected: list[str]) -> None:
     assert not [f"by hand {one}, in the pipeline {other}" for one, other in pairs if not are_equal(one, other)]
 
 
-@pytest.mark.parametrize("page", ["foundations/softmax-regression", "explore/attention-scale", "kernel/contexts"])
-@pytest.mark.parametrize("start", ["own folder", "root"])
+# The folder decides where the library, results and figure data are looked for, the same way on every page.
+@pytest.mark.parametrize(
+    ("page", "start"),
+    [
+        ("foundations/softmax-regression", "own folder"),
+        ("kernel/contexts", "own folder"),
+        ("explore/attention-scale", "own folder"),
+        ("explore/attention-scale", "root"),
+    ],
+)
 def test_a_chapter_opened_by_hand_gives_the_numbers_of_the_pipeline(
     page: str, start: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
