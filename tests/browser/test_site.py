@@ -14,8 +14,8 @@ from playwright.sync_api import Browser, Page
 
 # Rules of axe that the theme, and not the book, decides.
 THEME_RULES = {"landmark-unique", "landmark-no-duplicate-main", "region"}
-# What can be wrong in the dark and right in the light.
 RULES_OF_COLOUR = ["color-contrast", "link-in-text-block"]
+MARK_SAMPLES = (Path(__file__).parent / "samples.js").read_text()
 
 
 def test_page(browser: Browser, address: str, site: Path, page_name: str) -> None:
@@ -31,6 +31,7 @@ def test_page(browser: Browser, address: str, site: Path, page_name: str) -> Non
     _tables_are_drawn(page)
     _links_resolve(page, address, site)
     _is_accessible(page)
+    _colours_are_accessible(page)
     _figures_are_legible_in_the_dark(page)
     _colours_are_accessible(page)
     page.set_viewport_size({"width": 375, "height": 800})
@@ -38,6 +39,17 @@ def test_page(browser: Browser, address: str, site: Path, page_name: str) -> Non
     width = page.evaluate("document.scrollingElement.scrollWidth")
     assert width <= 375, f"{page_name} is {width} pixels wide on a phone"
     assert_quiet(witness, address)
+    page.context.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_text_that_is_hard_to_read_is_found(browser: Browser, address: str, theme: str) -> None:
+    """The control: one grey word among many on a long page."""
+    page, _ = opened(browser, f"{address}/bounds/curvature.html", color_scheme=theme)
+    page.evaluate("[...document.querySelectorAll('main p')].at(-1).innerHTML += '<em style=\"color: #777\">grey</em>'")
+    page.evaluate("[...document.querySelectorAll('main em')].at(-1).style.background = '#888'")
+    with pytest.raises(AssertionError, match=r"color-contrast.*grey"):
+        _colours_are_accessible(page)
     page.context.close()
 
 
@@ -77,15 +89,25 @@ def _places(page: Path) -> frozenset[str]:
     return frozenset(unescape(name) for name in re.findall(r"""\b(?:id|name)=["']([^"']*)["']""", page.read_text()))
 
 
+def _is_accessible(page: Page) -> None:
+    """All rules but those of colour, on the whole page."""
+    _obeys(page, {"rules": {name: {"enabled": False} for name in RULES_OF_COLOUR}})
+
+
 def _colours_are_accessible(page: Page) -> None:
-    # A formula has the colour of its line, and some pages hold a hundred of them in thousands of parts.
-    _is_accessible(page, {"exclude": [["mjx-container"]]}, {"runOnly": {"type": "rule", "values": RULES_OF_COLOUR}})
+    """The rules of colour, which are slow: of all texts that look alike, a few are looked at.
+
+    A formula has the colour of its line.
+    """
+    page.evaluate(MARK_SAMPLES)
+    context = {"include": [["[data-sample]"]], "exclude": [["mjx-container"]]}
+    _obeys(page, {"runOnly": {"type": "rule", "values": RULES_OF_COLOUR}}, context)
 
 
-def _is_accessible(page: Page, context: dict[str, Any] | None = None, options: dict[str, Any] | None = None) -> None:
+def _obeys(page: Page, options: dict[str, Any], context: dict[str, Any] | None = None) -> None:
     # Without the style sheets as text, which axe would fetch under wrong addresses, and without a list of all that is
     # right, which takes longer to write than to find.
-    settings = {"preload": False, "resultTypes": ["violations"], **(options or {})}
+    settings = {"preload": False, "resultTypes": ["violations"], **options}
     found = Axe().run(page, context=context, options=settings).response["violations"]
     serious = [
         f"{v['id']}: {v['help']} ({v['nodes'][0]['html'][:120]})"
