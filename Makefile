@@ -27,8 +27,13 @@ help: ## list the commands
 book: $(STAMP) ## execute what has changed, check it with nbval, build the site: _build/html
 	@$(TOOLS) book --profile $(PROFILE)
 
-test: lint types unit smoke ## lint, types, unit and pipeline tests, the book at smoke scale, its site in a browser
-	@$(MAKE) --no-print-directory site-check PROFILE=smoke
+# Unit tests often wait, and Sphinx keeps one core busy, so the book is built and looked at meanwhile. What the unit
+# tests print comes at the end.
+test: lint types ## lint, types, unit and pipeline tests, the book at smoke scale, its site in a browser
+	@mkdir -p _build
+	@$(MAKE) --no-print-directory unit >_build/unit.log 2>&1 & \
+		{ $(MAKE) --no-print-directory smoke && $(MAKE) --no-print-directory site-check PROFILE=smoke; }; book=$$?; \
+		wait $$!; unit=$$?; cat _build/unit.log; exit $$((book ? book : unit))
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
@@ -47,7 +52,7 @@ smoke: $(STAMP)
 site-check: $(STAMP) ## test the built site in a browser (PROFILE=smoke for the one of `make test`)
 	@test -n "$(CHROMIUM)" || { echo "make site-check needs Chromium: sudo apt-get install chromium" \
 		"(or set CHROMIUM to its path)" >&2; exit 1; }
-	@CHROMIUM="$(CHROMIUM)" $(BIN)/python -m pytest -n 3 --dist worksteal tests/browser \
+	@CHROMIUM="$(CHROMIUM)" $(BIN)/python -m pytest -n 4 --dist worksteal tests/browser \
 		--site _build/$(if $(filter-out paper,$(PROFILE)),$(PROFILE)/)html
 
 chapter: $(STAMP) ## one chapter: make chapter C=closeness/closeness P="-p repetitions 3"

@@ -31,21 +31,20 @@ CHANGES = {
     "curvature of the logits": (CURVATURE, Change("bounds/curvature.py", "return J @ J +", "return 1.01 * J @ J +")),
 }
 
+MORE_NOISE = Change("bounds/published.py", "10 * R * R", "(10 + 1e-7) * R * R")
+
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_one_per_cent_fails(name: str, forked: Checkout) -> None:
     forked.assert_found(*CHANGES[name])
 
 
+@pytest.mark.parametrize("page", [CHAIN, SHARP, CURVATURE])
+def test_noise_passes(page: str, forked: Checkout) -> None:
+    """The control: what fails above is the change, neither the copy of the checkout nor the fork."""
+    forked.check(page, [*NOISE, MORE_NOISE])
+
+
 @pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize("page", [CHAIN, SHARP, CURVATURE])
-def test_noise_and_another_number_of_threads_pass(page: str, fresh: Checkout) -> None:
-    """The negative control: what fails above is the change, not the copy of the checkout."""
-    noise = Change("bounds/published.py", "10 * R * R", "(10 + 1e-7) * R * R")
-    fresh.check(page, [*NOISE, noise])
-
-
-@pytest.mark.parametrize("page", [CHAIN, SHARP, CURVATURE])
-def test_what_is_not_spoilt_passes_in_a_fork(page: str, forked: Checkout) -> None:
-    """The second control: nor is it the fork."""
-    forked.check(page)
+def test_noise_and_another_number_of_threads_pass(fresh: Checkout) -> None:
+    fresh.check(CURVATURE, [*NOISE, MORE_NOISE])
