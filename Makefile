@@ -52,7 +52,7 @@ smoke: $(STAMP)
 site-check: $(STAMP) ## test the built site in a browser (PROFILE=smoke for the one of `make test`)
 	@test -n "$(CHROMIUM)" || { echo "make site-check needs Chromium: sudo apt-get install chromium" \
 		"(or set CHROMIUM to its path)" >&2; exit 1; }
-	@CHROMIUM="$(CHROMIUM)" $(BIN)/python -m pytest -n 4 --dist worksteal tests/browser \
+	@CHROMIUM="$(CHROMIUM)" $(BIN)/python -m pytest -n 2 --dist worksteal tests/browser \
 		--site _build/$(if $(filter-out paper,$(PROFILE)),$(PROFILE)/)html
 
 chapter: $(STAMP) ## one chapter: make chapter C=closeness/closeness P="-p repetitions 3"

@@ -34,8 +34,12 @@ class Witness:
 
 
 def opened(browser: Browser, url: str, **context: object) -> tuple[Page, Witness]:
-    """A page that has loaded and typeset its mathematics, and what it asked for meanwhile."""
-    page = browser.new_context(**context).new_page()
+    """A page in a context of its own that has loaded and typeset its mathematics, and what it asked for meanwhile."""
+    return visited(browser.new_context(**context).new_page(), url)
+
+
+def visited(page: Page, url: str) -> tuple[Page, Witness]:
+    """The page when it has loaded the address and typeset its mathematics, and what it asked for meanwhile."""
     witness = Witness()
     witness.watch(page)
     page.goto(url, wait_until="load")
