@@ -1,5 +1,6 @@
 """The book's look: one style, one palette, and the plot forms that recur."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from icl_lib.places import output_folder
+from icl_lib.validation import check_choice
 
 # Okabe and Ito's colours, in an order whose greys differ too; each comes with a line style of its own.
 PALETTE = {
@@ -34,7 +36,13 @@ UNIFORM = {"color": PALETTE["grey"], "linestyle": ":"}
 
 
 def use_style() -> None:
-    """Set the book's style for this notebook: vector figures, white ground, the palette, quiet axes."""
+    """Set the book's style for this notebook: vector figures, white ground, the palette, quiet axes.
+
+    With `ICL_PICTURES=off` figures are made but not drawn, for a run of which only the text is looked at.
+    Raises `ValueError` for another value of the variable than on and off.
+    """
+    drawn = os.environ.get("ICL_PICTURES") or "on"
+    check_choice("ICL_PICTURES", drawn, ("on", "off"))
     matplotlib.rcParams.update(
         {
             "figure.facecolor": "white",
@@ -62,7 +70,7 @@ def use_style() -> None:
     if shell is not None and hasattr(shell, "kernel"):
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-        set_matplotlib_formats("svg", metadata={"Date": None, "Creator": None})
+        set_matplotlib_formats(*["svg"] * (drawn == "on"), metadata={"Date": None, "Creator": None})
 
 
 def band(ax: Axes, x: ArrayLike, values: ArrayLike, label: str | None = None, **style: Any) -> None:

@@ -57,7 +57,7 @@ class SweepEstimate:
 
     @property
     def point_seconds(self) -> float:
-        """One point: training, then rate and test tasks of each repetition, then a file."""
+        """Training, then rate and test tasks of each repetition, then a file."""
         evaluation = self.repetitions * (self.costs.tune + self.costs.test)
         return self.steps * self.costs.step + evaluation + self.costs.save + self.costs.load
 
@@ -117,7 +117,7 @@ class DocumentEstimate:
 
     @property
     def block_megabytes(self) -> float:
-        """What a step holds at once: one task."""
+        """One task is what a step holds at once."""
         return ARRAYS * self.n * 4 / 1e6
 
     @property
@@ -127,7 +127,7 @@ class DocumentEstimate:
 
     @property
     def search_gigabytes(self) -> float:
-        """Logits and targets of a repetition's tuning tasks in float64: the line search for the rate keeps them."""
+        """Logits and targets of a repetition's tuning tasks in float64, which the line search for the rate keeps."""
         return self.tuning * 2 * self.n * 8 / 1e9
 
     @property

@@ -161,7 +161,7 @@ class SphereClassification:
 
     @property
     def draws_alike(self) -> bool:
-        """Whether every batch is the same program: no context is drawn again, no table comes from the CPU."""
+        """Whether every batch is the same program, with no context drawn again and no table from the CPU."""
         return self.balance == "none" and self.inputs != "clusters"
 
     def sample(

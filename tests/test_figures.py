@@ -2,6 +2,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib
+import nbclient
+import nbformat
 import numpy
 import pandas
 import pytest
@@ -81,6 +83,24 @@ def test_the_style_is_set_by_a_call_only() -> None:
         assert matplotlib.rcParams["svg.hashsalt"] == "icl"
         assert matplotlib.rcParams["figure.facecolor"] == "white"
     assert matplotlib.rcParams["svg.hashsalt"] != "icl"
+
+
+def test_pictures_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a kernel, since only there does a figure show itself; the text that stands for it is as ever."""
+    monkeypatch.setenv("ICL_PICTURES", "off")
+    imports = "from matplotlib import pyplot as plt\nfrom icl_lib import figures\n"
+    code = nbformat.v4.new_code_cell(f"{imports}figures.use_style()\nplt.subplots()\nplt.show()")
+    notebook = nbformat.v4.new_notebook(cells=[code])
+    (cell,) = nbclient.NotebookClient(notebook, kernel_name="python3").execute().cells
+    (shown,) = (output.data for output in cell.outputs if output.output_type == "display_data")
+    assert list(shown) == ["text/plain"]
+    assert shown["text/plain"].startswith("<Figure size 720x340")
+
+
+def test_another_word_for_pictures_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICL_PICTURES", "no")
+    with matplotlib.rc_context(), pytest.raises(ValueError, match="ICL_PICTURES must be one of 'on', 'off', got 'no'"):
+        figures.use_style()
 
 
 def test_a_bar_in_a_cell_ends_no_cell() -> None:

@@ -10,8 +10,11 @@ from tools.files import write_if_changed
 from tools.layout import Layout
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-# Left to the kernel, or read from files of the user that would change the pictures.
-REMOVED = ("MPLBACKEND", "MATPLOTLIBRC", "PYTHONWARNINGS", "PYTHONSTARTUP", "PYTHONOPTIMIZE", "PYTHONINSPECT")
+# Left to the kernel, or what would change the pictures.
+REMOVED = (
+    *("MPLBACKEND", "MATPLOTLIBRC", "ICL_PICTURES"),
+    *("PYTHONWARNINGS", "PYTHONSTARTUP", "PYTHONOPTIMIZE", "PYTHONINSPECT"),
+)
 IPYTHON_CONFIG = b"""c = get_config()
 c.IPKernelApp.log_level = "ERROR"
 c.HistoryManager.hist_file = ":memory:"

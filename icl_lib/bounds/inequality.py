@@ -36,12 +36,12 @@ class Setting:
 
     @property
     def by_x(self) -> Tensor:
-        """Change of the logits when x moves to y: A (y − x), shape (..., n)."""
+        """A (y − x), the change of the logits when x moves to y; shape (..., n)."""
         return apply(self.A, self.y - self.x)
 
     @property
     def by_A(self) -> Tensor:
-        """Change of the logits when A moves to B: (B − A) x, shape (..., n)."""
+        """(B − A) x, the change of the logits when A moves to B; shape (..., n)."""
         return apply(self.B - self.A, self.x)
 
 

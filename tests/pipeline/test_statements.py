@@ -1,5 +1,6 @@
 """Every public function of the science names the statement of the book that it computes, by a label that exists."""
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,15 @@ def test_labels_are_those_of_public_functions(tmp_path: Path) -> None:
         'def f():\n    """See `lem-a`, `lem-a` and `eq-b`."""\ndef _g():\n    """`lem-c`"""\ndef h():\n    pass\n'
     )
     assert labels_of(library) == {"library.part.one.f": ("lem-a", "eq-b"), "library.part.one.h": ()}
+
+
+def test_no_property_is_told_as_a_type() -> None:
+    """Sphinx takes what stands before a colon in the first line for the type of the property."""
+    told = {
+        node.name: (ast.get_docstring(node) or "").partition("\n")[0]
+        for path in LIBRARY.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and any("property" in ast.unparse(d) for d in node.decorator_list)
+    }
+    assert len(told) > 20
+    assert not {name: line for name, line in told.items() if ": " in line}
