@@ -28,12 +28,12 @@ book: $(STAMP) ## execute what has changed, check it with nbval, build the site:
 	@$(TOOLS) book --profile $(PROFILE)
 
 # Unit tests often wait, and Sphinx keeps one core busy, so the book is built and looked at meanwhile. What the unit
-# tests print comes at the end.
+# tests print comes at the end, all of it where one has failed.
 test: lint types ## lint, types, unit and pipeline tests, the book at smoke scale, its site in a browser
 	@mkdir -p _build
-	@$(MAKE) --no-print-directory unit >_build/unit.log 2>&1 & \
+	@$(MAKE) --no-print-directory unit >_build/unit.log 2>&1 & unit=$$!; trap 'kill $$unit 2>/dev/null' INT TERM; \
 		{ $(MAKE) --no-print-directory smoke && $(MAKE) --no-print-directory site-check PROFILE=smoke; }; book=$$?; \
-		wait $$!; unit=$$?; cat _build/unit.log; exit $$((book ? book : unit))
+		wait $$unit && tail -n 1 _build/unit.log || { book=$$?; cat _build/unit.log; }; exit $$book
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
