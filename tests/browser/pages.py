@@ -35,17 +35,18 @@ class Witness:
 
 def opened(browser: Browser, url: str, **context: object) -> tuple[Page, Witness]:
     """A page in a context of its own that has loaded and typeset its mathematics, and what it asked for meanwhile."""
-    return visited(browser.new_context(**context).new_page(), url)
+    page = browser.new_context(**context).new_page()
+    return page, visit(page, url)
 
 
-def visited(page: Page, url: str) -> tuple[Page, Witness]:
-    """The page when it has loaded the address and typeset its mathematics, and what it asked for meanwhile."""
+def visit(page: Page, url: str) -> Witness:
+    """Let the page load the address and typeset its mathematics; gives what it asks for from then on."""
     witness = Witness()
     witness.watch(page)
     page.goto(url, wait_until="load")
     page.evaluate(READY)
     page.wait_for_load_state("networkidle")
-    return page, witness
+    return witness
 
 
 def assert_quiet(witness: Witness, prefix: str) -> None:

@@ -15,9 +15,10 @@
     e.removeAttribute("data-sample");
     if (!hasText(e) || !e.getClientRects().length) continue;
     const style = getComputedStyle(e);
-    const look = [e.localName, style.color, style.fontSize, style.fontWeight, style.textDecorationLine, ...ground(e)];
-    const count = (seen.get(look.join()) || 0) + 1;
-    seen.set(look.join(), count);
+    const letters = [e.localName, style.color, style.fontSize, style.fontWeight, style.textDecorationLine];
+    const look = [...letters, ...ground(e)].join();
+    const count = (seen.get(look) || 0) + 1;
+    seen.set(look, count);
     if (count <= 5) e.setAttribute("data-sample", "");
   }
 }

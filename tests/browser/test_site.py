@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote, urldefrag, urlparse
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from pages import assert_quiet, opened, visited
+from pages import assert_quiet, opened, visit
 from playwright.sync_api import Browser, BrowserContext, Page
 
 # Rules of axe that the theme, and not the book, decides.
@@ -22,7 +22,7 @@ def test_page(context: BrowserContext, address: str, site: Path, page_name: str)
     """One page, seen from a web server, then in dark mode and at the width of a phone."""
     page = context.new_page()
     page.emulate_media(color_scheme="light")
-    page, witness = visited(page, f"{address}/{page_name}")
+    witness = visit(page, f"{address}/{page_name}")
     if not page.url.endswith(page_name):
         pytest.fail(f"{page_name} leads to {page.url}")
     _interactive_figures_are_drawn(page)
