@@ -203,12 +203,23 @@ def fit(step: KernelStep, scores: Sequence[Scores], y: Tensor, widths: tuple[flo
     """Rate and width of `step` with the least mean cross-entropy on tuning contexts.
 
     `scores`: one entry for each number of context points, pooled; `y` (B, C) the queries' labels in that order.
+    `widths`: the range of β, of one sign, or one number twice. The search is in float64 whatever the scores are: near
+    its flat minimum the loss in float32 is rounding, and the width would differ between processors in its third digit.
     """
     if not scores:
         raise ValueError("scores must hold at least one batch of contexts, got none")
+    exact = [Scores(*(part.double() for part in batch)) for batch in scores]
 
     def at(beta: float) -> tuple[tuple[float, ...], float]:
-        return fit_rate(torch.cat([step.features(part, beta) for part in scores]), y)
+        return fit_rate(torch.cat([step.features(batch, beta) for batch in exact]), y)
 
-    beta = minimise_over_widths(lambda width: at(width)[1], *widths) if step.has_width else 1.0
+    low, high = widths
+    if not step.has_width:
+        beta = 1.0
+    elif low == high:
+        beta = low
+    elif high < 0:
+        beta = -minimise_over_widths(lambda width: at(-width)[1], -high, -low)
+    else:
+        beta = minimise_over_widths(lambda width: at(width)[1], low, high)
     return Fit(step, beta, *at(beta))

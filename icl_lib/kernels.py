@@ -17,6 +17,8 @@ from icl_lib.validation import check_choice, check_last_dimensions, check_number
 FAMILIES = ("linear", "exponential", "laplace", "polynomial", "cauchy", "compact", "sinh")
 # These use the distance ‖x − x'‖² = 2 − 2s, which is right on the unit sphere only.
 SPHERE_ONLY = ("laplace", "polynomial", "cauchy", "compact")
+# Above the rounding of unit vectors in float32, wherever the scores are computed with.
+SPHERE_TOLERANCE = 1e-3
 RATES = ("n", "sqrt n", "context", "context and query")
 CENTRES = ("classes", "context")
 HEADS = ("one", "two")
@@ -73,7 +75,7 @@ class Scores(NamedTuple):
 def _check_cosines(family: str, scores: Scores) -> None:
     """Raise `ValueError` where scores cannot come from unit vectors: all that shows of vectors off the sphere."""
     excess = max(float(scores.s.abs().max()) - 1, float((scores.s_query - 1).abs().max()))
-    if not excess <= 10 * math.sqrt(torch.finfo(scores.s.dtype).eps):
+    if not excess <= SPHERE_TOLERANCE:
         raise ValueError(
             f"x and x_query must lie on the unit sphere for the {family} kernel, got inner products off by {excess:.3g}"
         )

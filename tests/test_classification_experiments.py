@@ -41,6 +41,7 @@ from icl_lib.experiments.fitted_classifiers import (
 )
 from icl_lib.kernels import KernelStep
 from icl_lib.randomness import stream
+from icl_lib.references import GRID
 from icl_lib.tasks import SphereClassification
 
 TASK = SphereClassification(20, 3, 3)
@@ -397,3 +398,18 @@ def test_crossings_are_interpolated_in_log_length():
 def test_z_scores():
     assert z_score(0.0, 0.0) == 0
     assert z_score(-0.3, 0.1) == pytest.approx(-3)
+
+
+@pytest.mark.parametrize("grid", [GRID, 1e-18])
+def test_rounding_does_not_lead_a_chain_elsewhere(grid, monkeypatch):
+    """What another processor does to the last digit. The negative control: a grid too fine to matter."""
+    monkeypatch.setattr(references, "GRID", grid)
+    context, w = SphereClassification(30, 4, 4).sample_with_classes(20, stream(0, "test"), dtype=torch.float64)
+    noise = 1e-14 * torch.randn(w.shape, generator=torch.Generator().manual_seed(0), dtype=w.dtype)
+    ends = []
+    for start in (w, w * (1 + noise)):
+        chain = references._Chain(context.x, context.y, context.x_query, start, stream(0, "test/chain"))
+        for _ in range(60):
+            chain.sweep()
+        ends.append(chain.w)
+    assert torch.equal(*ends) == (grid == GRID)

@@ -11,7 +11,7 @@ from scipy.stats import norm
 from icl_lib.descent import fit
 from icl_lib.device import one_thread
 from icl_lib.experiments.fitted_classifiers import LINEAR, SOFTMAX, FittedSteps, collect, contexts
-from icl_lib.experiments.step_controls import STEPS, ForeignRateStep, NamedSteps, NearStep, fit_within
+from icl_lib.experiments.step_controls import STEPS, ForeignRateStep, NamedSteps, NearStep
 from icl_lib.kernels import KernelStep, Scores
 from icl_lib.regimes import crossings, least_scores, simultaneous_limit
 from icl_lib.tasks import SphereClassification
@@ -58,18 +58,35 @@ def test_foreign_rates_are_the_same_rates_elsewhere():
     torch.testing.assert_close((foreign / fixed).roll(-1, 0), own / fixed, rtol=1e-4, atol=1e-6)
 
 
+def fitted(name, scores, y):
+    step, widths = STEPS[name]
+    return fit(step, scores, y, widths)
+
+
 def test_widths_are_searched_on_the_side_allowed():
     scores, y = collect(contexts(TASK, 400, "tune", 0))
     plain = fit(SOFTMAX, scores, y)
-    assert fit_within(SOFTMAX, (0.05, 5000.0), scores, y) == plain
-    wrong = fit_within(*STEPS["softmax, wrong sign"], scores, y)
+    assert fit(SOFTMAX, scores, y, (0.05, 5000.0)) == plain
+    wrong = fitted("softmax, wrong sign", scores, y)
     assert wrong.beta < 0
     assert wrong.eta[0] < 0
     assert wrong.loss > plain.loss
-    given = fit_within(*STEPS["exponential, fixed rate, width 1"], scores, y)
+    given = fitted("exponential, fixed rate, width 1", scores, y)
     assert given.beta == 1.0
-    assert given.loss > fit_within(*STEPS["exponential, fixed rate"], scores, y).loss
-    assert fit_within(*STEPS["linear"], scores, y) == fit(LINEAR, scores, y)
+    assert given.loss > fitted("exponential, fixed rate", scores, y).loss
+    assert fitted("linear", scores, y) == fit(LINEAR, scores, y)
+
+
+@pytest.mark.parametrize("task", [SphereClassification(100, 5, 5), SphereClassification(40, 2, 5)])
+def test_rounding_does_not_move_a_fitted_width(task):
+    """What another processor does to float32 scores; a search in float32 ends up to 10⁻³ from where it would."""
+    (batch,), y = collect(contexts(task, 300, "tune", 0))
+    exact = fit(SOFTMAX, [batch], y)
+    for seed in range(3):
+        noise = 1e-7 * torch.randn(batch.s.shape, generator=torch.Generator().manual_seed(seed))
+        moved = fit(SOFTMAX, [batch._replace(s=batch.s * (1 + noise))], y)
+        assert moved.beta == pytest.approx(exact.beta, rel=1e-5)
+        assert moved.eta == pytest.approx(exact.eta, rel=1e-5)
 
 
 def test_named_steps_are_those_of_the_comparison_of_fitted_steps():

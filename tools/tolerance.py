@@ -4,7 +4,7 @@
 - Numbers with a decimal point or an exponent agree within a relative tolerance.
 - Rounded numbers also agree when they differ by 1 in the last printed digit, if that digit is worth little: both show
   the same number of decimals, and at least three of them or three significant digits; or, where trailing zeros are left
-  out, the longer shows at least four significant digits. `0.5` and `0.4` never agree.
+  out, the longer shows at least three decimals or four significant digits. `0.5` and `0.4` never agree.
 - Runs of blanks and of dashes count as one: they follow the width of a column.
 """
 
@@ -61,7 +61,7 @@ def _last_digit(a: Number, b: Number) -> Decimal:
         shown = max(a.decimals, a.significant, b.significant)
         return max(a.unit, b.unit) if shown >= 3 else Decimal(0)
     longer = a if a.decimals > b.decimals else b
-    return longer.unit if longer.significant >= 4 else Decimal(0)
+    return longer.unit if longer.decimals >= 3 or longer.significant >= 4 else Decimal(0)
 
 
 def agree(expected: str, got: str, rtol: float = DEFAULT_RTOL) -> bool:

@@ -16,7 +16,7 @@ from icl_lib.bounds.cumulants import C_3, C_4, centred, fourth_cumulant
 from icl_lib.bounds.inequality import Inequality, Setting, Side, apply
 from icl_lib.bounds.sharp import jacobian_norm
 from icl_lib.bounds.shifts import prediction_shift
-from icl_lib.bounds.spread import centre, centred_norm, diameter, norm, osc, spectral_norm
+from icl_lib.bounds.spread import centre, centred_norm, diameter, eigenvalues, norm, osc, spectral_norm
 from icl_lib.softmax_regression import apply_softmax_jacobian, gradient, hessian, loss
 from icl_lib.validation import check_last_dimensions, check_number
 
@@ -147,13 +147,13 @@ def _gradient_in_logits(p: Setting) -> Tensor:
 
 
 def _curvatures(p: Setting) -> Tensor:
-    return torch.linalg.eigvalsh(curvature_matrix(_f(p), p.b))
+    return eigenvalues(curvature_matrix(_f(p), p.b))
 
 
 def _curvatures_of_residual(p: Setting) -> Tensor:
     """The curvatures for a target that is no distribution: f − b = `_any_residual`."""
     f = _f(p)
-    return torch.linalg.eigvalsh(curvature_matrix(f, f - _any_residual(p)))
+    return eigenvalues(curvature_matrix(f, f - _any_residual(p)))
 
 
 def _any_residual(p: Setting) -> Tensor:
@@ -168,7 +168,7 @@ def _any_target(p: Setting) -> Tensor:
 def _curvatures_in_range(p: Setting, b: Tensor) -> Tensor:
     """Eigenvalues of QᵀBQ in ascending order, Q an orthonormal basis of the range of A: hᵀ∇²L h over ‖Ah‖²."""
     Q = torch.linalg.qr(p.A).Q
-    return torch.linalg.eigvalsh(Q.mT @ curvature_matrix(_f(p), b) @ Q)
+    return eigenvalues(Q.mT @ curvature_matrix(_f(p), b) @ Q)
 
 
 def _local_curvature(p: Setting) -> Tensor:
@@ -190,7 +190,7 @@ def _centred(p: Setting) -> Tensor:
 
 def _hessian_ends(p: Setting) -> Tensor:
     """Eigenvalues of ∇²L in ascending order, (..., d)."""
-    return torch.linalg.eigvalsh(hessian(_centred(p), p.x, p.b))
+    return eigenvalues(hessian(_centred(p), p.x, p.b))
 
 
 def _gain(p: Setting, rate: Tensor) -> Tensor:

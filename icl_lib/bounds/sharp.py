@@ -7,7 +7,7 @@ from torch import Tensor
 
 from icl_lib.bounds.inequality import Inequality, Setting, Side
 from icl_lib.bounds.shifts import divergence, log_mean_exp, prediction_shift
-from icl_lib.bounds.spread import centre, centred_norm, diameter, norm, osc, spectral_norm
+from icl_lib.bounds.spread import centre, centred_norm, diameter, eigenvalues, norm, osc, spectral_norm
 from icl_lib.validation import check_integer
 
 PAGE = "bounds/sharp-bounds"
@@ -20,7 +20,7 @@ def jacobian(f: Tensor) -> Tensor:
 
 def jacobian_norm(f: Tensor) -> Tensor:
     """‖J‖₂, the largest eigenvalue, shape (...). See `lem-jacobian`."""
-    return torch.linalg.eigvalsh(jacobian(f))[..., -1]
+    return eigenvalues(jacobian(f))[..., -1]
 
 
 def jacobian_norm_ceiling(z: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ def _two_free(n: int, rho: Tensor, angle: Tensor) -> Tensor:
     f = torch.stack([share[..., 0], share[..., 1], share[..., 2] / (n - 2)], -1)
     g = torch.stack([share[..., 0], share[..., 1], share[..., 2] / math.sqrt(n - 2)], -1)
     reduced = torch.diag_embed(f) - g.unsqueeze(-1) * g.unsqueeze(-2)
-    return torch.linalg.eigvalsh(reduced)[..., -1]
+    return eigenvalues(reduced)[..., -1]
 
 
 def diameter_bound(A: Tensor, step: Tensor) -> Tensor:
@@ -296,7 +296,7 @@ JACOBIANS = [
         "‖J − J'‖",
         "osc(δ)/3√3",
         "prop-first-order",
-        lambda p: torch.linalg.eigvalsh(jacobian_difference(p.z, p.by_x)).abs().amax(-1),
+        lambda p: eigenvalues(jacobian_difference(p.z, p.by_x)).abs().amax(-1),
         lambda p: osc(p.by_x) / (3 * math.sqrt(3)),
     ),
     _sharp(

@@ -27,6 +27,17 @@ def spectral_norm(A: Tensor) -> Tensor:
     return torch.linalg.svdvals(A)[..., 0]
 
 
+def eigenvalues(H: Tensor) -> Tensor:
+    """Eigenvalues of symmetric H (..., d, d) in ascending order, (..., d).
+
+    Computed in float64 and given in the precision of H: LAPACK's solver in float32 does not converge, or gives nan,
+    for some matrices whose entries span many orders of magnitude, and which those are depends on the processor.
+    """
+    check_last_dimensions("H", H, d=None)
+    check_last_dimensions("H", H, d=H.shape[-1], d_=H.shape[-1])
+    return torch.linalg.eigvalsh(H.double()).to(H.dtype)
+
+
 def centred_norm(A: Tensor) -> Tensor:
     """‖P A‖, the spectral norm of A (..., n, d) after the mean row is removed, shape (...).
 

@@ -140,7 +140,8 @@ def nearest_neighbours(tune: Examples) -> Predictor:
 
 
 def linear_steps(tune: Examples, steps: int) -> Predictor:
-    """`steps` steps of linear classification with one rate for all of them, by search."""
+    """`steps` steps of linear classification with one rate for all of them, searched in float64 as in `descent.fit`."""
+    tune = Examples(*(part.double() for part in tune))
 
     def predictor(rate: float) -> Predictor:
         def predict(context: Examples) -> Tensor:
@@ -156,7 +157,8 @@ def linear_steps(tune: Examples, steps: int) -> Predictor:
 
 
 def kernel_steps(tune: Examples, steps: int) -> Predictor:
-    """`steps` functional steps in the Gaussian kernel, width from a grid and rate by search."""
+    """`steps` functional steps in the Gaussian kernel, width from a grid and rate by search, in float64 too."""
+    tune = Examples(*(part.double() for part in tune))
 
     def predictor(beta: float, rate: float) -> Predictor:
         def predict(context: Examples) -> Tensor:

@@ -1,13 +1,12 @@
 """Steps that explain a comparison or must fail it: half of a context, a rate from elsewhere, a width that is wrong."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import xarray
 from torch import Tensor
 
-from icl_lib.descent import WIDTHS, Fit, fit_rate, minimise_over_widths
+from icl_lib.descent import WIDTHS, fit
 from icl_lib.device import DEVICES
 from icl_lib.experiments.fitted_classifiers import LINEAR, SOFTMAX, collect, compare, contexts
 from icl_lib.kernels import KernelStep, Scores
@@ -76,24 +75,6 @@ class NamedSteps:
     def compute(self, device: torch.device) -> xarray.Dataset:
         """What `compare` returns, with the names along `step`. Arithmetic is the CPU's, as for other fitted steps."""
         scores, y = collect(contexts(self.task, self.tuning, "tune", self.seed))
-        fits = [fit_within(*STEPS[name], scores, y) for name in self.names]
+        fits = [fit(step, scores, y, widths) for step, widths in (STEPS[name] for name in self.names)]
         tested = compare(fits, contexts(self.task, self.test, "test", self.seed))
         return tested.assign_coords(step=list(self.names))
-
-
-def fit_within(step: KernelStep, widths: tuple[float, float], scores: Sequence[Scores], y: Tensor) -> Fit:
-    """Rate and width with the least mean cross-entropy, the width within `widths`: all of one sign, or one number."""
-
-    def at(beta: float) -> tuple[tuple[float, ...], float]:
-        return fit_rate(torch.cat([step.features(part, beta) for part in scores]), y)
-
-    low, high = widths
-    if not step.has_width:
-        beta = 1.0
-    elif low == high:
-        beta = low
-    elif high < 0:
-        beta = -minimise_over_widths(lambda width: at(-width)[1], -high, -low)
-    else:
-        beta = minimise_over_widths(lambda width: at(width)[1], low, high)
-    return Fit(step, beta, *at(beta))
