@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +13,10 @@ from icl_lib.device import choose, one_thread
 from icl_lib.places import store_folder
 from icl_lib.store import Store, key
 from icl_lib.validation import check_integer
-from icl_lib.workers import workers
+from icl_lib.workers import Crew, check_worker, workers
+
+# Points handed out before the first has ended: so many workers can join a cluster while it computes.
+AHEAD = 10_000
 
 
 class Experiment(Protocol):
@@ -49,9 +52,9 @@ def sweep(configs: Sequence[Experiment], jobs: int | None = None, scheduler: str
     missing = [config for config in dict.fromkeys(configs) if config not in results]
     if missing:
         # Workers cost seconds to start, so only here are there any.
-        with workers(min(jobs, len(missing)), scheduler or os.environ.get("SCHEDULER") or None) as count:
-            progress = Progress(len(configs), count, done=len(configs) - len(missing))
-            for index, result in _computed(missing, folder, count):
+        with workers(min(jobs, len(missing)), scheduler or os.environ.get("SCHEDULER") or None) as crew:
+            progress = Progress(len(configs), crew.size, done=len(configs) - len(missing))
+            for index, result in _computed(missing, folder, crew):
                 results[missing[index]] = result
                 progress.report()
     return [results[config] for config in configs]
@@ -64,16 +67,19 @@ def _jobs_of_environment() -> int:
     return int(text)
 
 
-def _computed(configs: Sequence[Experiment], folder: Path | None, count: int) -> Iterator[tuple[int, xarray.Dataset]]:
+def _computed(configs: Sequence[Experiment], folder: Path | None, crew: Crew) -> Iterator[tuple[int, xarray.Dataset]]:
     """Each experiment's place in the list and its result, in the order in which they finish."""
     import joblib
 
-    calls = (joblib.delayed(_numbered)(index, config, folder) for index, config in enumerate(configs))
+    calls = (joblib.delayed(_numbered)(index, config, folder, crew.library) for index, config in enumerate(configs))
     # A point is a task of its own, so that a worker that dies takes no finished point with it.
-    yield from joblib.Parallel(n_jobs=count, batch_size=1, return_as="generator_unordered")(calls)
+    parallel = joblib.Parallel(crew.size(), batch_size=1, pre_dispatch=AHEAD, return_as="generator_unordered")
+    yield from parallel(calls)
 
 
-def _numbered(index: int, config: Experiment, folder: Path | None) -> tuple[int, xarray.Dataset]:
+def _numbered(index: int, config: Experiment, folder: Path | None, library: str | None) -> tuple[int, xarray.Dataset]:
+    if library is not None:
+        check_worker(library)
     return index, _run(config, folder)
 
 
@@ -110,7 +116,7 @@ class Progress:
     A file, not a stream: what a chapter prints is compared, and anything on stderr is a failure there.
     """
 
-    def __init__(self, total: int, workers: int, done: int = 0) -> None:
+    def __init__(self, total: int, workers: Callable[[], int], done: int = 0) -> None:
         self.total, self.workers, self.done, self.found = total, workers, done, done
         self.start = time.monotonic()
         self.file = os.environ.get("ICL_PROGRESS")
@@ -122,6 +128,6 @@ class Progress:
             return
         left = self.total - self.done
         seconds = (time.monotonic() - self.start) / (self.done - self.found) * left
-        running = min(self.workers, left)
+        running = min(self.workers(), left)
         with open(self.file, "a") as out:
             out.write(f"{self.done} of {self.total} points done, {running} running, about {seconds:.0f} s left\n")

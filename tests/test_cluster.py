@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -101,12 +102,63 @@ def test_a_cluster_gives_the_same_bytes_and_a_killed_worker_loses_nothing(
     assert last == "8 of 8 points done, 0 running, about 0 s left"
 
 
-def test_workers_that_do_not_fit_are_refused(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def joined_later(cluster: Cluster, log: str, *options: str, count: int = 1) -> Iterator[None]:
+    """Inside, `count` workers come to the cluster once a point has begun."""
+
+    over = threading.Event()
+
+    def join() -> None:
+        while not computed(log):
+            if over.wait(0.05):
+                return
+        for _ in range(count):
+            cluster.add_worker(*options)
+
+    thread = threading.Thread(target=join)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_workers_that_come_later_get_points_too(cluster: Cluster, tmp_path: Path) -> None:
+    """As on a queue, where jobs start one after the other. Three at once: one more than joblib hands to one worker."""
+    cluster.add_worker("--nthreads", "1")
+    log = str(tmp_path / "log")
+    with joined_later(cluster, log, "--nthreads", "1", count=2):
+        results = sweep([Toy(log, point, together=3) for point in range(6)], scheduler=cluster.address)
+    assert [int(result.square) for result in results] == [point**2 for point in range(6)]
+
+
+UNFIT = r"SCHEDULER must have workers with one thread each \(--nthreads 1\), got 2 at tcp://"
+
+
+def test_workers_that_do_not_fit_are_refused(cluster: Cluster, tmp_path: Path) -> None:
     cluster.add_worker("--nthreads", "2")
     toy = Toy(str(tmp_path / "log"), 1)
-    with pytest.raises(RuntimeError, match=r"workers with one thread each \(--nthreads 1\), got {'tcp://.*': 2}"):
+    with pytest.raises(RuntimeError, match=UNFIT):
         sweep([toy], scheduler=cluster.address)
     assert not computed(toy.log)
+
+
+def test_a_worker_that_does_not_fit_is_refused_when_it_comes_later(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.add_worker("--nthreads", "1")
+    log = str(tmp_path / "log")
+    with joined_later(cluster, log, "--nthreads", "2"), pytest.raises(RuntimeError, match=UNFIT):
+        sweep([Toy(log, point, together=2) for point in range(4)], scheduler=cluster.address)
+    assert len({name.split("-")[2] for name in computed(log)}) == 1
+
+
+def test_a_cluster_without_workers_is_refused(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "PATIENCE", 1)
+    with (
+        pytest.raises(TimeoutError, match="SCHEDULER must have a worker within 1 s, none came to tcp://"),
+        workers.workers(1, cluster.address),
+    ):
+        pass
 
 
 def test_workers_with_another_library_are_refused(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

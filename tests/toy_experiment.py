@@ -17,7 +17,8 @@ KEPT: list[bytes] = []
 class Toy:
     """`point` squared; each computation leaves a file in `log`, with the process that did it, and `keeps` bytes.
 
-    With `kills_after` the first computation ends its process, once that many results are in the store.
+    With `kills_after` the first computation ends its process, once that many results are in the store. With
+    `together` it ends only when that many processes have begun one.
     """
 
     log: str
@@ -26,6 +27,7 @@ class Toy:
     seconds: float = 0.0
     fails: bool = False
     kills_after: int | None = None
+    together: int = 1
     keeps: int = 0
 
     def compute(self, device: torch.device) -> xarray.Dataset:
@@ -39,6 +41,11 @@ class Toy:
             while stored() < self.kills_after:
                 time.sleep(0.05)
             os._exit(1)
+        start = time.monotonic()
+        while len({name.split("-")[2] for name in computed(self.log)}) < self.together:
+            if time.monotonic() - start > 60:
+                raise TimeoutError(f"{self.together} processes have not come")
+            time.sleep(0.05)
         return xarray.Dataset({"square": self.point**2, "threads": torch.get_num_threads()})
 
 
