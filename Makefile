@@ -19,7 +19,7 @@ LOCK := .venv-lock
 TOOLS := $(BIN)/python -m tools
 COMPILE := pip-compile --no-emit-index-url --no-emit-find-links --strip-extras --extra book --extra test
 
-.PHONY: help book test lint types unit smoke site-check chapter lab reference recheck bench pdf archive lock clean
+.PHONY: help book test lint types unit smoke site-check gpu-check chapter lab reference recheck bench pdf archive lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,7 +44,7 @@ types: $(STAMP)
 	@$(BIN)/mypy
 
 unit: $(STAMP)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile tests --ignore=tests/browser
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests --ignore=tests/browser --ignore=tests/gpu
 
 smoke: $(STAMP)
 	@$(TOOLS) book --profile smoke
@@ -54,6 +54,9 @@ site-check: $(STAMP) ## test the built site in a browser (PROFILE=smoke for the 
 		"(or set CHROMIUM to its path)" >&2; exit 1; }
 	@CHROMIUM="$(CHROMIUM)" $(BIN)/python -m pytest -n 2 --dist worksteal tests/browser \
 		--site _build/$(if $(filter-out paper,$(PROFILE)),$(PROFILE)/)html
+
+gpu-check: $(STAMP) ## test training on a CUDA GPU
+	@$(BIN)/python -m pytest tests/gpu
 
 chapter: $(STAMP) ## one chapter: make chapter C=closeness/closeness P="-p repetitions 3"
 	@test -n "$(C)" || { echo 'make chapter needs C, a page of _toc.yml: make chapter C=closeness/closeness' >&2; exit 1; }

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-# XLA starts a thread for each core unless it is told not to, before it is imported.
+# XLA starts a thread for each core, and takes most of a GPU's memory, unless it is told not to before it is imported.
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import torch
 
-from benchmarks import classification, contestants, machine, memory, point, solvers
+from benchmarks import both_ways, classification, contestants, machine, memory, point, solvers
 from benchmarks.agreement import check
 from benchmarks.settings import JAX_EXPLICIT, JAX_REDUCED, OURS, Race, plan, small_plan
 from benchmarks.timing import race, ratios, spread, waiting
@@ -37,7 +38,6 @@ def main() -> None:
     jax = _jax_contestants()
     rows = [row for entry in (small_plan() if arguments.small else plan()) for row in _rows(entry, device, jax)]
     rows += classification.rows(device, small=arguments.small)
-    solved = solvers.rows(small=arguments.small)
     record = {
         "machine": description,
         "device": device.type,
@@ -47,9 +47,15 @@ def main() -> None:
         "versions": machine.versions(),
         "rows": rows,
     }
+    if device.type == "cpu":
+        record |= {"solvers": solvers.rows(small=arguments.small)}
+    else:
+        record |= {"trained": both_ways.rows(device, small=arguments.small)}
     if arguments.small:
         return
-    record |= {"solvers": solved, "point": point.costs(), "memory": memory.peaks()}
+    if device.type == "cpu":
+        record |= {"point": point.costs()}
+    record |= {"memory": memory.peaks(device)}
     RESULTS.mkdir(exist_ok=True)
     name = "".join(c if c.isalnum() else "-" for c in description.lower()).replace("--", "-")
     path = RESULTS / f"{name}.json"
@@ -62,7 +68,7 @@ def _jax_contestants() -> Callable[..., Mapping[str, contestants.Steps]]:
         from benchmarks import jax_version
     except ModuleNotFoundError as error:
         print(f"left out: {JAX_EXPLICIT} and {JAX_REDUCED} ({error}; pip install '.[bench]')", file=sys.stderr)
-        return lambda setting: {}
+        return lambda setting, device: {}
     return jax_version.contestants
 
 
@@ -70,11 +76,11 @@ def _rows(
     entry: Race, device: torch.device, jax: Callable[..., Mapping[str, contestants.Steps]]
 ) -> list[dict[str, object]]:
     """One row for each contestant of a race; before it starts all must agree on the gradient of some tasks."""
-    everyone = contestants.contestants(entry.setting, device)
-    if device.type == "cpu" and {JAX_EXPLICIT, JAX_REDUCED} & set(entry.contestants):
-        everyone |= jax(entry.setting)
+    everyone = contestants.contestants(entry.setting, device, entry.contestants)
+    if {JAX_EXPLICIT, JAX_REDUCED} & set(entry.contestants):
+        everyone |= jax(entry.setting, device)
     if entry.sweep == "main":
-        check(entry.setting, with_jax=JAX_EXPLICIT in everyone)
+        check(entry.setting, device, with_jax=JAX_EXPLICIT in everyone)
     chosen = {name: everyone[name] for name in entry.contestants if name in everyone}
     seconds = race(chosen, entry.rounds, waiting(device))
     rows: list[dict[str, object]] = []

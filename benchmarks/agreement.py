@@ -12,16 +12,19 @@ from icl_lib.tasks import Documents
 TASKS = 8
 
 
-def check(setting: Setting, *, with_jax: bool = False) -> None:
-    """Raise `AssertionError` unless the gradients of some tasks agree to 1e-9, and JAX's, in float32, to 1e-3."""
-    tasks = setting.task.sample(TASKS, stream(0, "test"), dtype=torch.float64)
-    M = torch.randn(setting.d, setting.d, generator=stream(0, "init"), dtype=torch.float64) / setting.d
+def check(setting: Setting, device: torch.device, *, with_jax: bool = False) -> None:
+    """Raise `AssertionError` unless the gradients of some tasks agree to 1e-9, and JAX's, in float32, to 1e-3.
+
+    PyTorch's are taken on `device`, JAX's where it computes when nothing is said.
+    """
+    tasks = Documents(*(part.to(device) for part in setting.task.sample(TASKS, stream(0, "test"), dtype=torch.float64)))
+    M = torch.randn(setting.d, setting.d, generator=stream(0, "init"), dtype=torch.float64).to(device) / setting.d
     expected = contestants.explicit_gradient(M, tasks)
     for loss in (contestants.loss_by_readout, contestants.loss_by_scores):
         own = M.clone().requires_grad_()
         _agree(torch.autograd.grad(loss(own, tasks), own)[0], expected, 1e-9)
     if with_jax:
-        _check_jax(setting, M, tasks, expected)
+        _check_jax(setting, M.cpu(), Documents(*(part.cpu() for part in tasks)), expected.cpu())
 
 
 def _check_jax(setting: Setting, M: torch.Tensor, tasks: Documents, expected: torch.Tensor) -> None:
@@ -32,7 +35,8 @@ def _check_jax(setting: Setting, M: torch.Tensor, tasks: Documents, expected: to
 
     def slope(loss: object, *parts: torch.Tensor) -> torch.Tensor:
         arrays = tuple(jnp.asarray(part.numpy(), dtype=jnp.float32) for part in parts)
-        found = jax.grad(loss)(jnp.asarray(M.numpy(), dtype=jnp.float32), arrays)
+        with jax.default_matmul_precision("highest"):
+            found = jax.grad(loss)(jnp.asarray(M.numpy(), dtype=jnp.float32), arrays)
         return torch.from_numpy(numpy.array(found, dtype=float))
 
     _agree(slope(jax_version.explicit_loss, *tasks[:4]), expected, 1e-3)

@@ -4,13 +4,14 @@ All train M (R, d, d) by Adam on the loss (n/2)‖softmax(A_q M h) − b‖², h
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
 from benchmarks.settings import FLOOR, FORMULA, LOOP, OURS, SQUARE, UNRECORDED, Setting
+from icl_lib.capture import cuda_graph
 from icl_lib.experiments.softmax_regression import DTYPES, train_matrices
 from icl_lib.randomness import stream
 from icl_lib.softmax_regression import apply_softmax_jacobian, centred_readout
@@ -20,21 +21,24 @@ Steps = Callable[[int], object]
 RATE = 0.005
 
 
-def contestants(setting: Setting, device: torch.device) -> dict[str, Steps]:
-    """Who runs in PyTorch: name → a function that takes a number of training steps."""
+def contestants(setting: Setting, device: torch.device, names: Collection[str]) -> dict[str, Steps]:
+    """Who of `names` runs in PyTorch: name → a function that takes a number of training steps."""
 
     def ours(steps: int) -> object:
         return train_matrices(setting.closeness(steps), device, [steps])
 
-    return {
-        OURS: ours,
-        # On the CPU it is the same, since nothing is recorded there.
-        **({UNRECORDED: unrecorded(ours)} if device.type == "cuda" else {}),
-        FLOOR: floor(setting, device),
-        LOOP: loop(setting, device, loss_by_readout),
-        SQUARE: loop(setting, device, loss_by_scores),
-        FORMULA: formula(setting, device),
+    makers: dict[str, Callable[[], Steps]] = {
+        OURS: lambda: ours,
+        UNRECORDED: lambda: unrecorded(ours),
+        FLOOR: lambda: floor(setting, device),
+        LOOP: lambda: loop(setting, device, loss_by_readout),
+        SQUARE: lambda: loop(setting, device, loss_by_scores),
+        FORMULA: lambda: formula(setting, device),
     }
+    if device.type == "cpu":
+        # It is the same, since nothing is recorded there.
+        del makers[UNRECORDED]
+    return {name: make() for name, make in makers.items() if name in names}
 
 
 def unrecorded(entry: Steps) -> Steps:
@@ -56,12 +60,20 @@ def floor(setting: Setting, device: torch.device) -> Steps:
     inputs = torch.empty(2, setting.batch, setting.d, device=device, dtype=dtype)
     weights = torch.empty(setting.batch, setting.n, device=device, dtype=dtype)
 
+    def step() -> None:
+        for generator in generators:
+            words.normal_(generator=generator)
+            inputs.normal_(generator=generator)
+            torch.softmax(words[0], -1, out=weights)
+
+    # On a GPU the launches from Python would be no floor; what is recorded must have run once.
+    if device.type == "cuda":
+        step()
+        step = cuda_graph(step, generators)
+
     def run(steps: int) -> None:
         for _ in range(steps):
-            for generator in generators:
-                words.normal_(generator=generator)
-                inputs.normal_(generator=generator)
-                torch.softmax(words[0], -1, out=weights)
+            step()
 
     return run
 

@@ -1,11 +1,13 @@
 """The same training in JAX, with care: one compiled program, a scan over steps, a vmap over repetitions."""
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import torch
 from jax import Array, random
 
 from benchmarks.contestants import RATE, Steps
@@ -14,12 +16,17 @@ from benchmarks.settings import JAX_EXPLICIT, JAX_REDUCED, Setting
 Tasks = tuple[Array, ...]
 
 
-def contestants(setting: Setting) -> dict[str, Steps]:
-    """Explicit tasks, and the reduced ones of this library."""
-    found = {JAX_EXPLICIT: _steps(setting, partial(draw_explicit, setting), explicit_loss)}
+def contestants(setting: Setting, device: torch.device) -> dict[str, Steps]:
+    """Explicit tasks, and the reduced ones of this library; nobody where this JAX does not know the device."""
+    try:
+        (place, *_) = jax.devices(device.type)
+    except RuntimeError as error:
+        print(f"left out: {JAX_EXPLICIT} and {JAX_REDUCED} ({error})", file=sys.stderr)
+        return {}
+    found = {JAX_EXPLICIT: _steps(setting, place, partial(draw_explicit, setting), explicit_loss)}
     # The same document's sampler has other fields; one form is enough to tell the frameworks apart.
     if setting.query == "held":
-        found[JAX_REDUCED] = _steps(setting, partial(draw_reduced, setting), reduced_loss)
+        found[JAX_REDUCED] = _steps(setting, place, partial(draw_reduced, setting), reduced_loss)
     return found
 
 
@@ -70,7 +77,9 @@ def _loss(logits: Array, target: Array) -> Array:
     return target.shape[-1] / 2 * jnp.mean(jnp.sum((f - target) ** 2, -1))
 
 
-def _steps(setting: Setting, draw: Callable[[Array], Tasks], loss: Callable[[Array, Tasks], Array]) -> Steps:
+def _steps(
+    setting: Setting, place: jax.Device, draw: Callable[[Array], Tasks], loss: Callable[[Array, Tasks], Array]
+) -> Steps:
     def step(state: Any, _: None) -> tuple[Any, None]:
         M, m, v, t, key = state
         key, now = random.split(key)
@@ -87,4 +96,11 @@ def _steps(setting: Setting, draw: Callable[[Array], Tasks], loss: Callable[[Arr
     keys = random.split(random.key(0, impl="rbg"), setting.repetitions)
     zeros = jnp.zeros((setting.repetitions, setting.d, setting.d))
     start = (zeros, zeros, zeros, jnp.zeros(setting.repetitions), keys)
-    return lambda steps: jax.block_until_ready(run(start, steps)[0])
+    placed = jax.device_put(start, place)
+
+    def take(steps: int) -> Array:
+        # As PyTorch here: products of float32 matrices in float32, on a GPU too.
+        with jax.default_matmul_precision("highest"):
+            return jax.block_until_ready(run(placed, steps)[0])
+
+    return take

@@ -1,4 +1,4 @@
-"""Peak memory of a training step, each in a process of its own: `python -m benchmarks.memory <contestant> <n>`."""
+"""Peak memory of a few training steps, in a process of their own: `python -m benchmarks.memory CONTESTANT N DEVICE`."""
 
 import json
 import subprocess
@@ -10,24 +10,32 @@ import torch
 
 from benchmarks.contestants import contestants
 from benchmarks.settings import LOOP, MAIN, OURS
+from icl_lib.training import STEPS_BEFORE_CAPTURE
 
+# On a GPU the last of them is recorded.
+STEPS = STEPS_BEFORE_CAPTURE + 1
 SIZES = {OURS: (25, 200, 1000, 10_000), LOOP: (25, 200, 1000)}
 
 
-def peaks() -> list[dict[str, object]]:
-    """Megabytes above what an idle process holds, for growing documents."""
+def peaks(device: torch.device) -> list[dict[str, object]]:
+    """Megabytes above what an idle process holds, for growing documents; on a GPU those of its own memory."""
     found: list[dict[str, object]] = []
     for name, sizes in SIZES.items():
         for n in sizes:
             done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.memory", name, str(n)], capture_output=True, text=True, check=True
+                [sys.executable, "-m", "benchmarks.memory", name, str(n), device.type],
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
             )
             found.append({"contestant": name, "n": n, "megabytes": json.loads(done.stdout)})
     return found
 
 
-def _peak() -> float:
-    """Megabytes this process has held at most."""
+def _peak(device: torch.device) -> float:
+    """Megabytes this process has held at most: on a GPU its tensors' there."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
     status = Path("/proc/self/status")
     if status.is_file():
         # Not `getrusage`: on Linux its peak counts the process that started this one.
@@ -39,16 +47,15 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-def main(name: str, n: int) -> None:
-    """Print the megabytes that two steps add to an idle process."""
+def main(name: str, n: int, device: torch.device) -> None:
+    """Print the megabytes that a few steps add to an idle process."""
     torch.set_num_threads(1)
-    cpu = torch.device("cpu")
     # A first step at a small size loads all code.
-    contestants(replace(MAIN, n=5, d=2, batch=2, repetitions=2), cpu)[name](1)
-    idle = _peak()
-    contestants(replace(MAIN, n=n), cpu)[name](2)
-    print(json.dumps(_peak() - idle))
+    contestants(replace(MAIN, n=5, d=2, batch=2, repetitions=2), device, [name])[name](1)
+    idle = _peak(device)
+    contestants(replace(MAIN, n=n), device, [name])[name](STEPS)
+    print(json.dumps(_peak(device) - idle))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), torch.device(sys.argv[3]))

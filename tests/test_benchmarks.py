@@ -7,29 +7,32 @@ from pathlib import Path
 
 import pytest
 import torch
+import xarray
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import __main__ as program
-from benchmarks import agreement, contestants, machine, timing
+from benchmarks import agreement, both_ways, contestants, machine, timing
 from benchmarks.settings import FLOOR, FORMULA, LOOP, OURS, SQUARE, UNRECORDED, Setting, plan
 from icl_lib.experiments import softmax_regression
+from icl_lib.experiments.softmax_regression import Closeness
 from icl_lib.randomness import stream
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("query", ["held", "same"])
 def test_the_contestants_compute_one_gradient(query: str) -> None:
-    agreement.check(Setting(n=7, d=3, query=query))
+    agreement.check(Setting(n=7, d=3, query=query), CPU)
 
 
 def test_a_contestant_that_computes_something_else_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     right = agreement.contestants.explicit_gradient
     monkeypatch.setattr(agreement.contestants, "explicit_gradient", lambda M, tasks: 1.001 * right(M, tasks))
     with pytest.raises(AssertionError):
-        agreement.check(Setting(n=7, d=3))
+        agreement.check(Setting(n=7, d=3), CPU)
 
 
 @pytest.mark.parametrize("query", ["held", "same"])
@@ -39,9 +42,9 @@ def test_the_contestants_take_their_steps_on_the_device(query: str, monkeypatch:
         monkeypatch.setattr(module, "stream", lambda *name: None if len(name) == 4 else stream(*name))
     monkeypatch.setattr(softmax_regression.training, "train", softmax_regression.training.run_steps)
     setting, meta = Setting(n=7, d=3, batch=4, repetitions=2, query=query), torch.device("meta")
-    entries = contestants.contestants(setting, meta)
-    entries |= {UNRECORDED: contestants.unrecorded(entries[OURS])}
-    assert set(entries) == {OURS, UNRECORDED, FLOOR, LOOP, FORMULA, SQUARE}
+    everyone = {OURS, UNRECORDED, FLOOR, LOOP, FORMULA, SQUARE}
+    entries = contestants.contestants(setting, meta, everyone)
+    assert set(entries) == everyone
     for run in entries.values():
         run(2)
 
@@ -99,7 +102,8 @@ def test_the_machine_is_told_without_its_name() -> None:
 def test_the_peak_of_memory_is_that_of_the_process_and_not_of_the_one_that_started_it() -> None:
     held = bytearray(600 * 2**20)
     held[:: 2**12] = b"\1" * len(held[:: 2**12])
-    code = "from benchmarks.memory import _peak; a = _peak(); x = b'1' * 2**26; print(a, _peak())"
+    setup = "import torch; from benchmarks.memory import _peak; cpu = torch.device('cpu')"
+    code = f"{setup}; a = _peak(cpu); x = b'1' * 2**26; print(a, _peak(cpu))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     before, after = (float(number) for number in done.stdout.split())
     assert before < 550
@@ -118,5 +122,26 @@ def test_recorded_results_are_complete() -> None:
         assert "/" not in record["machine"]
         assert {row["n"] for row in record["memory"]} >= {25, 10_000}
         assert all(row["megabytes"] > 0 for row in record["memory"])
+        if record["device"] != "cpu":
+            assert len(record["trained"]) == len(both_ways.SIZES)
+            continue
         assert record["point"]["bytes of a result"] > 0
         assert {row["solver"] for row in record["solvers"]} > {"Newton, trust region", "scipy trust-exact"}
+
+
+def test_trainings_on_two_devices_are_compared_in_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other device is pretended: it trains as the CPU does, and then to losses a tenth larger."""
+    compute, factor, other = Closeness.compute, 1.0, torch.device("meta")
+
+    def on_either(self: Closeness, device: torch.device) -> xarray.Dataset:
+        result = compute(self, CPU)
+        return result.assign(loss_sa=factor * result.loss_sa) if device == other else result
+
+    monkeypatch.setattr(Closeness, "compute", on_either)
+    alike = both_ways.rows(other, small=True)
+    assert [row["query"] for row in alike] == ["held", "same"]
+    assert all(row["difference"] == {"value": 0, "standard_error": 0} for row in alike)
+    factor = 1.1
+    for row in both_ways.rows(other, small=True):
+        assert row["ratio"]["meta"] == pytest.approx(1.1 * row["ratio"]["cpu"])
+        assert row["difference"]["value"] == pytest.approx(0.1 * row["ratio"]["cpu"])

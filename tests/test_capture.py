@@ -8,18 +8,17 @@ from typing import Any
 
 import pytest
 import torch
+from small_trainings import STEPS, TRAININGS, reading
 from tape import Tape
 from torch import Generator, Tensor
 
 from icl_lib import capture, training
-from icl_lib.experiments import classification, depth, linear_regression, readings
-from icl_lib.experiments import softmax_regression as closeness
+from icl_lib.experiments import classification
 from icl_lib.randomness import stream
 from icl_lib.tasks import SphereClassification
 from icl_lib.training import SGD, Adam, Optimiser, Parameters
 
 CPU = torch.device("cpu")
-STEPS = 9
 
 
 @pytest.fixture
@@ -80,39 +79,6 @@ def test_what_python_remembers_would_be_lost(tape: Tape) -> None:
     assert (found[True] - found[False]).abs().max() > 1e-2
 
 
-def closeness_training() -> Tensor:
-    config = closeness.Closeness(6, 3, "same", repetitions=2, steps=STEPS, batch=5, schedule="cosine", dtype="float64")
-    return closeness.train_matrices(config, CPU, [STEPS])
-
-
-def classifier_training() -> Tensor:
-    task = SphereClassification(8, 3, 3)
-    config = classification.paper_scale(task, "softmax", repetitions=2, steps=STEPS, batch=5, warm_up=2)
-    return classification.train_weights(config, CPU, [STEPS])["W_Q"]
-
-
-def linear_training() -> Tensor:
-    config = linear_regression.Baseline(n=5, d=2, repetitions=2, steps=STEPS, batch=6, warm_up=2)
-    return linear_regression.train_layers(config, CPU, [STEPS])["W_V"]
-
-
-def deep_training() -> Tensor:
-    config = depth.Depth(layers=2, n=6, d=3, repetitions=2, steps=STEPS, batch=4)
-    return depth.train_layers(config, 2, None, CPU, [STEPS])
-
-
-def reading_training() -> Tensor:
-    return reading(training_set=0)
-
-
-def reading(training_set: int) -> Tensor:
-    config = readings.Reading(n=6, d=3, repetitions=2, steps=STEPS, batch=4, training_set=training_set)
-    return torch.from_numpy(config.compute(CPU)["trained_M"].values)
-
-
-TRAININGS = [closeness_training, classifier_training, linear_training, deep_training, reading_training]
-
-
 @contextmanager
 def one_by_one() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
@@ -121,17 +87,17 @@ def one_by_one() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("experiment", TRAININGS)
-def test_every_training_of_the_book_can_be_recorded(experiment: Callable[[], Tensor], tape: Tape) -> None:
+def test_every_training_of_the_book_can_be_recorded(experiment: Callable[[torch.device], Tensor], tape: Tape) -> None:
     with one_by_one():
-        expected = experiment()
-    found = experiment()
+        expected = experiment(CPU)
+    found = experiment(CPU)
     assert tape.replays == STEPS - training.STEPS_BEFORE_CAPTURE
     assert len(tape.generators) == 2
     torch.testing.assert_close(found, expected, rtol=2e-5, atol=2e-6)
 
 
 def test_what_is_not_the_same_program_each_time_is_run_as_it_is(tape: Tape) -> None:
-    reading(training_set=8)
+    reading(CPU, training_set=8)
     task = SphereClassification(8, 3, 2, balance="context")
     classification.train_weights(
         classification.paper_scale(task, "linear", repetitions=1, steps=STEPS, batch=3, warm_up=2), CPU, [STEPS]
