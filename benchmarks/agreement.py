@@ -17,14 +17,15 @@ def check(setting: Setting, device: torch.device, *, with_jax: bool = False) -> 
 
     PyTorch's are taken on `device`, JAX's where it computes when nothing is said.
     """
-    tasks = Documents(*(part.to(device) for part in setting.task.sample(TASKS, stream(0, "test"), dtype=torch.float64)))
-    M = torch.randn(setting.d, setting.d, generator=stream(0, "init"), dtype=torch.float64).to(device) / setting.d
-    expected = contestants.explicit_gradient(M, tasks)
+    drawn = setting.task.sample(TASKS, stream(0, "test"), dtype=torch.float64)
+    M = torch.randn(setting.d, setting.d, generator=stream(0, "init"), dtype=torch.float64) / setting.d
+    tasks = Documents(*(part.to(device) for part in drawn))
+    expected = contestants.explicit_gradient(M.to(device), tasks)
     for loss in (contestants.loss_by_readout, contestants.loss_by_scores):
-        own = M.clone().requires_grad_()
+        own = M.to(device, copy=True).requires_grad_()
         _agree(torch.autograd.grad(loss(own, tasks), own)[0], expected, 1e-9)
     if with_jax:
-        _check_jax(setting, M.cpu(), Documents(*(part.cpu() for part in tasks)), expected.cpu())
+        _check_jax(setting, M, drawn, expected.cpu())
 
 
 def _check_jax(setting: Setting, M: torch.Tensor, tasks: Documents, expected: torch.Tensor) -> None:

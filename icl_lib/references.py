@@ -126,10 +126,9 @@ class _Chain:
         sweeps and leads it elsewhere. So it is lost after each. The grid is far finer than anything that is measured.
         """
         rounded = (self.w / GRID).round() * GRID
-        scores = rounded @ self.x.mT
-        allowed = (scores.argmax(1) == self.label.squeeze(1)).all(-1)[:, None, None]
-        self.w = torch.where(allowed, rounded, self.w)
-        self.scores = torch.where(allowed, scores, self.w @ self.x.mT)
+        allowed = ((rounded @ self.x.mT).argmax(1) == self.label.squeeze(1)).all(-1)
+        self.w = torch.where(allowed[:, None, None], rounded, self.w)
+        self.scores = self.w @ self.x.mT
 
     def _update(self, c: int) -> Tensor:
         own = self.own[:, c]

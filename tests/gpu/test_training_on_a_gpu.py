@@ -5,6 +5,7 @@ Not among the tests of `make test`, which need no GPU: `make gpu-check` runs the
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy
 import pytest
@@ -97,24 +98,21 @@ def test_a_training_loop_never_waits(
     experiment: Callable[[torch.device], Tensor], mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ICL_CAPTURE", mode)
-    run = training.run_steps
+    run, graph = training.run_steps, capture.cuda_graph
 
-    def watched(*arguments: object, **named: object) -> training.Parameters:
-        # Only recording waits, once: it is not the loop.
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(capture, "cuda_graph", watched_graph)
-            with waiting_forbidden():
-                return run(*arguments, **named)  # type: ignore[arg-type]
+    def watched(*arguments: Any) -> training.Parameters:
+        with waiting_forbidden():
+            return run(*arguments)
 
-    graph = capture.cuda_graph
-
-    def watched_graph(step: capture.Step, generators: Sequence[Generator]) -> capture.Step:
+    def unwatched_graph(step: capture.Step, generators: Sequence[Generator]) -> capture.Step:
+        """Only recording waits, once: it is not the loop."""
         torch.cuda.set_sync_debug_mode("default")
         replay = graph(step, generators)
         torch.cuda.set_sync_debug_mode("error")
         return replay
 
     monkeypatch.setattr(training, "run_steps", watched)
+    monkeypatch.setattr(capture, "cuda_graph", unwatched_graph)
     assert bool(torch.isfinite(experiment(GPU)).all())
 
 
