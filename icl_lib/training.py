@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from icl_lib import capture
+from icl_lib.memory import keep_freed_memory
 from icl_lib.validation import check_choice, check_integer, check_number
 
 Parameters = dict[str, Tensor]
@@ -118,6 +119,8 @@ def run_steps(
     """`train` without the look at its end: nothing is read back from the device, so a GPU is never waited for."""
     current = {name: value.detach().clone() for name, value in parameters.items()}
     device = next(iter(current.values())).device
+    if device.type == "cpu":
+        keep_freed_memory()
     recorder = None if generators is None else capture.recorder(device)
     updates = optimiser.attach(list(current.values()), captured=recorder is not None)
     (group,) = updates.param_groups

@@ -21,9 +21,10 @@ from icl_lib.tasks import SoftmaxRegression
 from icl_lib.validation import check_choice, check_integer, check_number
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-# Words drawn at a time: the eight or so arrays of a step then stay in a core's second-level cache, and memory is
-# bounded by blocks and not by n × batch × repetitions. A GPU takes all repetitions at once.
-CPU_BLOCK = 100_000
+# Words drawn at a time. Fewer, and the calls of some fifty operations take longer than their work; more, and the eight
+# or so arrays of a step leave a core's caches. Memory is bounded by blocks, not by n × batch × repetitions. A GPU
+# takes all repetitions at once.
+CPU_BLOCK = 200_000
 GPU_BLOCK = 2**27
 
 

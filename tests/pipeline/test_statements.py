@@ -22,7 +22,7 @@ OTHER = {
         "digest",
         "figures",
     ),
-    *("interactive", "linked_table", "places", "randomness", "scale", "store", "sweep", "training", "validation"),
+    *("interactive", "linked_table", "memory", "places", "randomness", "scale", "store", "sweep", "training", "validation"),
     *("workers", "bounds.inequality", "bounds.search", "bounds.statements"),
 }
 WITHOUT_STATEMENT = {
