@@ -12,7 +12,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from icl_lib.kernels import KernelStep, Scores
+from icl_lib.kernels import KernelStep, Scores, sphere_tolerance
 from icl_lib.validation import check_integer, check_last_dimensions, check_number
 
 WIDTHS = (0.05, 5000.0)
@@ -42,7 +42,7 @@ def check_labels(y: Tensor) -> None:
 def check_on_sphere(name: str, x: Tensor) -> None:
     """Raise `ValueError` unless every vector of `x` (..., d) has norm 1, to the rounding of its dtype."""
     largest = float((torch.linalg.vector_norm(x, dim=-1) - 1).abs().max())
-    if not largest <= 10 * math.sqrt(torch.finfo(x.dtype).eps):
+    if not largest <= sphere_tolerance(x.dtype):
         raise ValueError(f"{name} must lie on the unit sphere for this kernel, got |norm - 1| up to {largest:.3g}")
 
 
@@ -208,10 +208,12 @@ def fit(step: KernelStep, scores: Sequence[Scores], y: Tensor, widths: tuple[flo
     """
     if not scores:
         raise ValueError("scores must hold at least one batch of contexts, got none")
+    for batch in scores:
+        step.check(batch)
     exact = [Scores(*(part.double() for part in batch)) for batch in scores]
 
     def at(beta: float) -> tuple[tuple[float, ...], float]:
-        return fit_rate(torch.cat([step.features(batch, beta) for batch in exact]), y)
+        return fit_rate(torch.cat([step.checked_features(batch, beta) for batch in exact]), y)
 
     low, high = widths
     if not step.has_width:

@@ -17,8 +17,6 @@ from icl_lib.validation import check_choice, check_last_dimensions, check_number
 FAMILIES = ("linear", "exponential", "laplace", "polynomial", "cauchy", "compact", "sinh")
 # These use the distance ‖x − x'‖² = 2 − 2s, which is right on the unit sphere only.
 SPHERE_ONLY = ("laplace", "polynomial", "cauchy", "compact")
-# Above the rounding of unit vectors in float32, wherever the scores are computed with.
-SPHERE_TOLERANCE = 1e-3
 RATES = ("n", "sqrt n", "context", "context and query")
 CENTRES = ("classes", "context")
 HEADS = ("one", "two")
@@ -72,13 +70,9 @@ class Scores(NamedTuple):
         return cls.of(examples.x, examples.y, examples.x_query)
 
 
-def _check_cosines(family: str, scores: Scores) -> None:
-    """Raise `ValueError` where scores cannot come from unit vectors: all that shows of vectors off the sphere."""
-    excess = max(float(scores.s.abs().max()) - 1, float((scores.s_query - 1).abs().max()))
-    if not excess <= SPHERE_TOLERANCE:
-        raise ValueError(
-            f"x and x_query must lie on the unit sphere for the {family} kernel, got inner products off by {excess:.3g}"
-        )
+def sphere_tolerance(dtype: torch.dtype) -> float:
+    """By how much the norm of a vector given in `dtype` may miss 1 on the unit sphere: 10 √ε."""
+    return 10 * math.sqrt(torch.finfo(dtype).eps)
 
 
 @dataclass(frozen=True)
@@ -107,11 +101,31 @@ class KernelStep:
         """Whether β matters."""
         return self.family != "linear"
 
-    def features(self, scores: Scores, beta: float) -> Tensor:
-        """The logits at η = 1, one column a head: shape (..., C, heads). The step's logits are features @ η."""
+    def check(self, scores: Scores) -> None:
+        """Raise `ValueError` for labels that do not fit, and where this kernel needs unit vectors but has others.
+
+        Of vectors off the sphere only their inner products show, to the rounding of the dtype that they come in.
+        """
         check_last_dimensions("y", scores.y, n=scores.s.shape[-1], C=None)
-        if self.family in SPHERE_ONLY:
-            _check_cosines(self.family, scores)
+        if self.family not in SPHERE_ONLY:
+            return
+        excess = max(float(scores.s.abs().max()) - 1, float((scores.s_query - 1).abs().max()))
+        if not excess <= sphere_tolerance(scores.s.dtype):
+            raise ValueError(
+                f"x and x_query must lie on the unit sphere for the {self.family} kernel, "
+                f"got inner products off by {excess:.3g}"
+            )
+
+    def features(self, scores: Scores, beta: float) -> Tensor:
+        """The logits at η = 1, one column a head: shape (..., C, heads). The step's logits are features @ η.
+
+        Raises as `check`.
+        """
+        self.check(scores)
+        return self.checked_features(scores, beta)
+
+    def checked_features(self, scores: Scores, beta: float) -> Tensor:
+        """`features` of scores that `check` has seen, perhaps in another dtype than now."""
         widths = (beta, -beta) if self.heads == "two" else (beta,)
         return torch.stack([self._head(scores, width) for width in widths], dim=-1)
 

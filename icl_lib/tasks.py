@@ -241,9 +241,9 @@ class _SphereDraw:
             scores = scores + offset
         # 1 where the score is the largest, else 0, without a detour through booleans.
         best = (scores - scores.amax(1, keepdim=True)).sign_().add_(1)
-        # Two classes tie about once in 10⁷ points in float32, and the first takes the point. On the CPU a look at the
-        # sum tells whether any do; on a GPU the training loop would wait for it.
-        if best.device.type == "cpu" and float(best.sum(dtype=torch.float64)) == best.shape[0] * best.shape[2]:
+        # Two classes tie about once in 10⁷ points in float32, and the first takes the point. On the CPU a look at their
+        # numbers tells whether any do; on a GPU the training loop would wait for it.
+        if best.device.type == "cpu" and float(best.sum(1).amax()) == 1:
             return best
         return best.mul_(best.cumsum(1) == 1)
 
@@ -285,14 +285,13 @@ class _SphereDraw:
             quota, query = self._quota(missing)
             for pool in _POOLS:
                 x, y = self.points(w, offset, pool * self.task.n)
-                rank = (y.cumsum(2) * y).sum(1)
-                kept = (rank > 0) & (rank <= (quota.mT @ y).squeeze(1))
-                full = kept.sum(1) == quota.sum((1, 2))
+                count = y.cumsum(2)
+                full = (count[..., -1:] >= quota).all((1, 2))
                 if bool(full.any()):
-                    last = kept & (rank == (quota.mT @ y).squeeze(1)) & ((query.mT @ y).squeeze(1) > 0)
-                    w_full, offset_full = w[full], offset[full]
-                    context = self._assemble(x[full], y[full], kept[full], last[full], w_full, offset_full)
-                    done.append((context, w_full))
+                    # Most pools are enough for all of their contexts, which then need not be copied.
+                    chosen = slice(None) if bool(full.all()) else full
+                    context = self._assemble(*(part[chosen] for part in (x, y, count, quota, query, w, offset)))
+                    done.append((context, w[chosen]))
                 w, offset, quota, query = w[~full], offset[~full], quota[~full], query[~full]
                 if not len(w):
                     break
@@ -312,16 +311,29 @@ class _SphereDraw:
         query = _one_hot(self._uniform_classes(batch, 1, classes), classes, self.dtype)
         return quota + query, query
 
-    def _assemble(self, x: Tensor, y: Tensor, kept: Tensor, last: Tensor, w: Tensor, offset: Tensor) -> Examples:
-        """Token-last contexts of the kept points; the query is the `last` of its class, or a fresh uniform point."""
-        batch, d, classes = len(x), self.task.d, self.task.classes
+    def _assemble(
+        self, x: Tensor, y: Tensor, count: Tensor, quota: Tensor, query: Tensor, w: Tensor, offset: Tensor
+    ) -> Examples:
+        """Token-last contexts of a pool's first points of each class, as many as its quota.
+
+        `count` is the pool's number of points of each class so far. The query is the last point that its class keeps,
+        or a fresh point where no class was drawn for it.
+        """
+        rank, allowed = (count * y).sum(1), (quota.mT @ y).squeeze(1)
+        kept = rank <= allowed
         if self.task.balance == "context":
             x_query, y_query = (part.squeeze(-1) for part in self.points(w, offset, 1))
         else:
-            kept = kept & ~last
-            x_query, y_query = x.mT[last].view(batch, d), y.mT[last].view(batch, classes)
-        points, labels = x.mT[kept].view(batch, -1, d), y.mT[kept].view(batch, -1, classes)
-        return Examples(points.mT.contiguous(), labels.mT.contiguous(), x_query, y_query)
+            last = (rank == allowed) & ((query.mT @ y).squeeze(1) > 0)
+            kept &= ~last
+            x_query, y_query = (_columns(part, last).squeeze(-1) for part in (x, y))
+        return Examples(_columns(x, kept), _columns(y, kept), x_query, y_query)
+
+
+def _columns(v: Tensor, chosen: Tensor) -> Tensor:
+    """The columns of v (B, k, P) where `chosen` (B, P) holds, equally many in each row: (B, k, chosen)."""
+    places = chosen.nonzero()[:, 1].view(len(v), 1, -1)
+    return v.gather(2, places.expand(-1, v.shape[1], -1))
 
 
 def _normalised(x: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """Experiments of the chapters on readings and beyond the paper, at toy sizes."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -206,7 +208,7 @@ class TestDepth:
         assert bool((found.own.values[:, 0, 1:] == 0).all())
 
     def test_a_stack_grows_from_what_was_trained(self) -> None:
-        trained = normal(0, 2, 1, 3, 3).float()
+        trained = normal(0, 2, 1, 3, 3)
         grown = initial_layers(STACK, 2, trained)
         assert grown.shape == (2, 2, 3, 3)
         assert torch.equal(grown[:, :1], trained)
@@ -222,6 +224,26 @@ class TestDepth:
         mean = result.mean("repetition")
         assert bool((mean.loss_sa.isel(step=-1) < mean.loss_uniform.isel(step=-1)).all())
 
+    @staticmethod
+    def moved_ends(monkeypatch: pytest.MonkeyPatch, rate: float) -> float:
+        """How far apart four layers end, relative to their size, that start a rounding error apart."""
+        config = Depth(4, start="random", repetitions=2, steps=600, rate=rate)
+        ends = []
+        for moved in (0.0, 1e-15):
+            monkeypatch.setattr(depth, "initial_layers", lambda *of, moved=moved: initial_layers(*of) * (1 + moved))
+            ends.append(depth.train_layers(config, 4, None, CPU, [config.steps])[0])
+        return float((ends[0] - ends[1]).norm() / ends[0].norm())
+
+    def test_a_stack_from_scratch_does_not_depend_on_rounding_at_the_rate_of_the_chapter(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        chapter = (Path(__file__).parents[1] / "book" / "closeness" / "depth.md").read_text()
+        rate = re.search(r'start="random", rate=([0-9.]+)', chapter)
+        assert rate is not None
+        # What a table shows must agree to three digits on any processor.
+        assert self.moved_ends(monkeypatch, float(rate[1])) < 1e-5
+        assert self.moved_ends(monkeypatch, 0.006) > 1e-3
+
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
@@ -229,6 +251,7 @@ class TestDepth:
             ({"start": "warm"}, "start must be one of 'grown', 'random', got 'warm'"),
             ({"later_rate": 0.0}, "rate must be a finite number > 0"),
             ({"record_every": 0}, "record_every must be an integer >= 1"),
+            ({"dtype": "float16"}, "dtype must be one of 'float32', 'float64', got 'float16'"),
         ],
     )
     def test_a_bad_config_is_one_error(self, changes: dict[str, Any], message: str) -> None:

@@ -333,6 +333,19 @@ def test_kernels_of_the_distance_are_refused_off_the_sphere(family):
             step.features(off, 2.0)
 
 
+@pytest.mark.parametrize("family", SPHERE_ONLY)
+def test_a_fit_allows_vectors_the_rounding_of_the_dtype_that_they_come_in(family):
+    """It computes in float64, where the rounding of float32 would look like vectors off the sphere."""
+    x, y, x_query, y_query = contexts(20, 3, 3, batch=30)
+    step = KernelStep(family, "n")
+    single, double = Scores.of(x.float(), y.float(), x_query.float()), Scores.of(x, y, x_query)
+    assert fit(step, [single], y_query).beta == pytest.approx(fit(step, [double], y_query).beta, rel=0.02)
+    off = Scores.of(x, y, (1 + 1e-5) * x_query)
+    with pytest.raises(ValueError, match="must lie on the unit sphere"):
+        fit(step, [off], y_query)
+    step.features(Scores(*(part.float() for part in off)), 2.0)
+
+
 def test_bad_steps_in_a_row_and_bad_shapes_are_refused():
     x, y, x_query, y_query = contexts(4, 3, 3)
     for steps in (

@@ -18,6 +18,7 @@ from icl_lib import alignment, training
 from icl_lib.descent_rate import minimise_over_rates
 from icl_lib.device import DEVICES
 from icl_lib.document_variations import VariedDocuments
+from icl_lib.experiments.softmax_regression import DTYPES
 from icl_lib.randomness import stream
 from icl_lib.softmax_layers import logits, stacked_direction
 from icl_lib.sweep import run
@@ -89,7 +90,8 @@ class Depth:
 
     With `start="grown"` K layers start from the K − 1 trained before and a last one with small random entries
     (variance `init_variance` / d), at Adam's rate `later_rate`; with `start="random"` every K starts anew, all small
-    and random, at `rate`. `steps` updates for each K; the rate falls to 0 along a cosine.
+    and random, at `rate`. `steps` updates for each K; the rate falls to 0 along a cosine. The training of a deep stack
+    multiplies what rounding differs by, so it is done in float64 unless `dtype` says otherwise.
     """
 
     layers: int
@@ -107,10 +109,12 @@ class Depth:
     init_variance: float = 0.002
     record_every: int = 30
     seed: int = 0
+    dtype: str = "float64"
     device: str = "auto"
 
     def __post_init__(self) -> None:
         self.rates.__post_init__()
+        check_choice("dtype", self.dtype, tuple(DTYPES))
         for layers in (1, 2):
             self.optimiser(layers).__post_init__()
         check_choice("start", self.start, STARTS)
@@ -132,7 +136,8 @@ class Depth:
         """Arrays over (layers, repetition, step), the rates of `StepRates`, and the last matrices, 0 where none are."""
         rates, steps = run(self.rates), training.recorded_steps(self.steps, self.record_every)
         before: Tensor | None = None
-        tested, matrices = [], torch.zeros(self.layers, self.repetitions, self.layers, self.d, self.d)
+        tested: list[list[dict[str, Tensor]]] = []
+        matrices = torch.zeros(self.layers, self.repetitions, self.layers, self.d, self.d, dtype=torch.float64)
         for K in range(1, self.layers + 1):
             snapshots = train_layers(self, K, before, device, steps)
             before = snapshots[-1]
@@ -155,7 +160,7 @@ def initial_layers(config: Depth, layers: int, trained: Tensor | None) -> Tensor
     shape = (1 if grows else layers, config.d, config.d)
     generators = [stream(config.seed, f"init/depth/{layers}", r) for r in range(config.repetitions)]
     fresh = torch.stack([torch.randn(*shape, generator=generator) for generator in generators])
-    fresh = fresh * math.sqrt(config.init_variance / config.d)
+    fresh = fresh.to(DTYPES[config.dtype]) * math.sqrt(config.init_variance / config.d)
     return fresh if not grows or trained is None else torch.cat([trained.cpu(), fresh], dim=1)
 
 
@@ -163,7 +168,7 @@ def train_layers(
     config: Depth, layers: int, trained: Tensor | None, device: torch.device, record_at: list[int]
 ) -> Tensor:
     """Snapshots of the K = `layers` matrices while they train on explicit tasks, (S, R, K, d, d)."""
-    start = initial_layers(config, layers, trained).to(device)
+    start, dtype = initial_layers(config, layers, trained).to(device), DTYPES[config.dtype]
     generators = [stream(config.seed, f"train/depth/{layers}", r, device) for r in range(config.repetitions)]
 
     def objective(parameters: training.Parameters, tasks: Documents) -> Tensor:
@@ -171,7 +176,7 @@ def train_layers(
         return (0.5 * config.n) * (f - tasks.b_query).square().sum(-1).mean(-1).sum()
 
     def gradient(parameters: training.Parameters) -> training.Parameters:
-        drawn = [config.rates.task.sample(config.batch, generator, device) for generator in generators]
+        drawn = [config.rates.task.sample(config.batch, generator, device, dtype) for generator in generators]
         tasks = Documents(*(torch.stack(part) for part in zip(*drawn, strict=True)))
         return torch.func.grad(objective)(parameters, tasks)
 

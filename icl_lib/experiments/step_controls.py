@@ -18,19 +18,19 @@ from icl_lib.validation import check_choice, check_integer
 class NearStep(KernelStep):
     """The step from the points on the query's side alone: those with ⟨x_i, x_query⟩ ≤ 0 weigh nothing."""
 
-    def features(self, scores: Scores, beta: float) -> Tensor:
-        """As `KernelStep.features`; far points count in n, so that a rate over n is the same with and without them."""
+    def checked_features(self, scores: Scores, beta: float) -> Tensor:
+        """As `KernelStep`'s; far points count in n, so that a rate over n is the same with and without them."""
         nothing = 0.0 if self.family == "linear" else -torch.inf
-        return super().features(scores._replace(s=torch.where(scores.s > 0, scores.s, nothing)), beta)
+        return super().checked_features(scores._replace(s=torch.where(scores.s > 0, scores.s, nothing)), beta)
 
 
 @dataclass(frozen=True)
 class ForeignRateStep(KernelStep):
     """The kernel step with the adaptive rates of the same queries, each given to the next context."""
 
-    def features(self, scores: Scores, beta: float) -> Tensor:
-        """As `KernelStep.features` with the factor n/(S + 1) of another context, S = Σ e^{β(⟨x_j, x_query⟩ − 1)}."""
-        fixed = KernelStep(rate="n").features(scores, beta)
+    def checked_features(self, scores: Scores, beta: float) -> Tensor:
+        """As `KernelStep`'s with the factor n/(S + 1) of another context, S = Σ e^{β(⟨x_j, x_query⟩ − 1)}."""
+        fixed = KernelStep(rate="n").checked_features(scores, beta)
         rate = scores.s.shape[-1] / (torch.exp(beta * (scores.s - 1)).sum(-1) + 1)
         return fixed * rate.roll(1, dims=-1)[..., None, None]
 

@@ -22,12 +22,13 @@ OTHER = {
         "digest",
         "figures",
     ),
-    *("interactive", "linked_table", "memory", "places", "randomness", "scale", "store", "sweep", "training", "validation"),
-    *("workers", "bounds.inequality", "bounds.search", "bounds.statements"),
+    *("interactive", "linked_table", "memory", "places", "randomness", "scale", "store", "sweep", "training"),
+    *("validation", "workers", "bounds.inequality", "bounds.search", "bounds.statements"),
 }
 WITHOUT_STATEMENT = {
     "checks of what is given": """
-        descent.check_context descent.check_labels descent.check_on_sphere softmax_regression.check_document""",
+        descent.check_context descent.check_labels descent.check_on_sphere kernels.sphere_tolerance
+        softmax_regression.check_document""",
     "searches for the best rate or width": """
         descent.fit descent.fit_rate descent.minimise_over_widths
         descent_rate.best_rate descent_rate.minimise_over_rates""",
