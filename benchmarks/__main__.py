@@ -19,6 +19,7 @@ from benchmarks import both_ways, classification, contestants, machine, memory, 
 from benchmarks.agreement import check
 from benchmarks.settings import JAX_EXPLICIT, JAX_REDUCED, OURS, Race, plan, small_plan
 from benchmarks.timing import race, ratios, spread, waiting
+from icl_lib import benchmark_results
 from icl_lib.device import DEVICES, choose
 
 RESULTS = Path(__file__).parent / "results"
@@ -44,6 +45,7 @@ def main() -> None:
         "cores in use": 1,
         "load before the start": round(load, 2),
         "recorded": time.strftime("%Y-%m-%d"),
+        "code": benchmark_results.code_of_a_step(),
         "versions": machine.versions(),
         "rows": rows,
     }

@@ -1,4 +1,4 @@
-"""Before anything is timed: all contestants compute the same gradient."""
+"""Before anything is timed: the gradients of all who train are those of their losses, and agree where tasks do."""
 
 import numpy
 import torch
@@ -15,7 +15,9 @@ TASKS = 8
 def check(setting: Setting, device: torch.device, *, with_jax: bool = False) -> None:
     """Raise `AssertionError` unless the gradients of some tasks agree to 1e-9, and JAX's, in float32, to 1e-3.
 
-    PyTorch's are taken on `device`, JAX's where it computes when nothing is said.
+    Explicit tasks are given to all who work on them. This library's reduced tasks are others, which a test holds
+    against explicit ones in distribution; here its gradient is held against autograd of its own loss. PyTorch's are
+    taken on `device`, JAX's where it computes when nothing is said.
     """
     drawn = setting.task.sample(TASKS, stream(0, "test"), dtype=torch.float64)
     M = torch.randn(setting.d, setting.d, generator=stream(0, "init"), dtype=torch.float64) / setting.d
@@ -24,8 +26,18 @@ def check(setting: Setting, device: torch.device, *, with_jax: bool = False) -> 
     for loss in (contestants.loss_by_readout, contestants.loss_by_scores):
         own = M.to(device, copy=True).requires_grad_()
         _agree(torch.autograd.grad(loss(own, tasks), own)[0], expected, 1e-9)
+    _check_ours(setting, M.to(device))
     if with_jax:
         _check_jax(setting, M, drawn, expected.cpu())
+
+
+def _check_ours(setting: Setting, M: torch.Tensor) -> None:
+    generator = stream(0, "train", device=M.device)
+    tasks = reduced_sampling.draw(setting.task, TASKS, [generator], M.device, torch.float64)
+    own = M.unsqueeze(0).requires_grad_()
+    f = torch.softmax(reduced_sampling.logits(tasks, tasks.h @ own.mT), -1)
+    (expected,) = torch.autograd.grad(setting.n / 2 * (f - tasks.target).square().sum(), own)
+    _agree(reduced_sampling.matrix_gradient(tasks, own.detach()), expected, 1e-9)
 
 
 def _check_jax(setting: Setting, M: torch.Tensor, tasks: Documents, expected: torch.Tensor) -> None:

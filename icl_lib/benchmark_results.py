@@ -9,6 +9,7 @@ import pandas
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from icl_lib.digest import module_digest
 from icl_lib.figures import PALETTE
 from icl_lib.places import checkout
 
@@ -38,6 +39,11 @@ def load(name: str) -> dict[str, Any]:
         raise ValueError(f"name must be a recorded result ({recorded}), got {name!r}")
     record: dict[str, Any] = json.loads(Path(path).read_text())
     return record
+
+
+def code_of_a_step() -> str:
+    """Digest of the modules that compute a training step: a record is out of date where it has another."""
+    return module_digest("icl_lib.experiments.softmax_regression")
 
 
 def rows(record: dict[str, Any]) -> pandas.DataFrame:
@@ -123,7 +129,7 @@ def slope(record: dict[str, Any], sweep: str, above: float) -> float:
 
 
 def memory_table(record: dict[str, Any]) -> pandas.DataFrame:
-    """Megabytes that two training steps add to an idle process, for each contestant over n."""
+    """Megabytes that a few training steps add to an idle process, for each contestant over n."""
     frame = pandas.DataFrame(record["memory"]).pivot(index="n", columns="contestant", values="megabytes")
     told = frame.map(lambda megabytes: "not run" if numpy.isnan(megabytes) else f"{megabytes:.0f}")
     return told.rename(columns=lambda name: f"{name}, MB").reset_index()

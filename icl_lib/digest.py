@@ -59,7 +59,8 @@ def code(source: str) -> str:
     for node in [node for node in ast.walk(tree) if isinstance(node, documented)]:
         if ast.get_docstring(node) is not None:
             node.body = node.body[1:]
-    return ast.dump(tree)
+    # Text again, as a dump of the tree looks different in each version of Python.
+    return ast.unparse(tree)
 
 
 def _parents(name: str) -> list[str]:

@@ -73,9 +73,10 @@ def gradient_descent(
 ) -> Path:
     """Gradient descent at a constant `rate` (...) > 0, from x0 (..., d), until ‖∇L‖ ≤ tolerance.
 
-    Raises as `newton` does. See `cor-descent`.
+    Raises as `newton` does, and for a rate that is not positive. See `cor-descent`.
     """
     _check(A, b, x0, tolerance, iterations)
+    _check_rate(rate)
     x, record = x0, _Record(A, b, tolerance)
     record.add(x, 0)
     for _ in range(iterations):
@@ -91,9 +92,10 @@ def line_search_descent(
     A: Tensor, b: Tensor, x0: Tensor, rate: Tensor, *, tolerance: float = 1e-10, iterations: int = 10_000
 ) -> Path:
     """Gradient descent with Armijo's rule: each step starts at twice the last rate and halves it until
-    L falls by at least ½ rate ‖∇L‖² · 10⁻¹. `rate` (...) > 0 starts. Raises as `newton` does.
+    L falls by at least ½ rate ‖∇L‖² · 10⁻¹. `rate` (...) > 0 starts. Raises as `gradient_descent` does.
     """
     _check(A, b, x0, tolerance, iterations)
+    _check_rate(rate)
     x, record = x0, _Record(A, b, tolerance)
     trial = 2 * A.shape[-2] * A.shape[-1] + 10 * A.shape[-2]
     record.add(x, 0)
@@ -128,6 +130,13 @@ def _check(A: Tensor, b: Tensor, x0: Tensor, tolerance: float, iterations: int) 
     check_last_dimensions("x0", x0, d=A.shape[-1])
     check_number("tolerance", tolerance, above=0)
     check_integer("iterations", iterations, 1)
+
+
+def _check_rate(rate: Tensor) -> None:
+    if not isinstance(rate, Tensor):
+        raise TypeError(f"rate must be a tensor of the problems' shape (...), got {type(rate).__name__}")
+    if not bool((torch.isfinite(rate) & (rate > 0)).all()):
+        raise ValueError("rate must be finite and > 0 for every problem, got another")
 
 
 def _decrease(A: Tensor, x: Tensor, b: Tensor, step: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Generator, Tensor
 
-from icl_lib.descent import check_context, kernel_classifier_steps
+from icl_lib.descent import check_context, check_on_sphere, kernel_classifier_steps
 from icl_lib.validation import check_integer, check_last_dimensions, check_number
 
 # What the entries of a Markov chain's unit vectors are rounded to. No power of two: a start in float32 would lie
@@ -64,9 +64,12 @@ def kernel_logistic_regression(
 ) -> Tensor:
     """Logistic regression in the Gaussian kernel e^{β(⟨x, x'⟩ − 1)} with penalty (ridge/2)‖F‖², by accelerated descent.
 
-    The functional gradient has Lipschitz constant at most 1/2 + ridge, as k(x, x) = 1.
+    The functional gradient has Lipschitz constant at most 1/2 + ridge, as k(x, x) = 1. Raises `ValueError` for
+    vectors off the unit sphere.
     """
     check_context(x, y, x_query)
+    check_on_sphere("x", x)
+    check_on_sphere("x_query", x_query)
     check_number("beta", beta, above=0)
     check_number("ridge", ridge, above=0)
     gram = torch.exp(beta * (x @ x.mT - 1))
@@ -82,6 +85,7 @@ def posterior(
 ) -> tuple[Tensor, Tensor]:
     """The Bayes-optimal prediction by Markov chains: class shares at the query, and those of each half (2, B, C).
 
+    That of the plain `SphereClassification`: one class vector a class, uniform on the sphere, and labels without noise.
     The posterior over class vectors is uniform on {w: every label of the context is its nearest class}. Each
     update moves one w_c along a random great circle to a uniform point of the allowed arc (hit and run). Counted
     is not the class at that point but the share of the arc on which each class wins: the same mean, less noise. `w`

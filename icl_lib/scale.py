@@ -9,8 +9,8 @@ from icl_lib import benchmark_results
 from icl_lib.validation import check_integer
 
 HOUR, DAY, YEAR = 3600.0, 86_400.0, 365.25 * 86_400
-# What a training step holds of one task at once, in arrays of n numbers: three of normals, two at work.
-ARRAYS = 5
+# What a training step holds of one task at once, in arrays of n numbers: three of normals, target, logits, prediction.
+ARRAYS = 6
 
 
 @dataclass(frozen=True)

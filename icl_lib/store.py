@@ -29,13 +29,33 @@ def key(config: Any, device: torch.device) -> str:
     return json.dumps(
         {
             "experiment": type(config).__qualname__,
-            "config": dataclasses.asdict(config),
+            "config": _told(config),
             "device": device.type,
-            "library": _digest(type(config).__module__),
+            "library": {module: _digest(module) for module in sorted(_modules(config))},
             "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__},
         },
         sort_keys=True,
     )
+
+
+def _told(value: Any) -> Any:
+    """What JSON can hold of a config; a dataclass with its class, since two classes can have the same fields."""
+    if isinstance(value, list | tuple):
+        return [_told(part) for part in value]
+    if not dataclasses.is_dataclass(value):
+        return value
+    fields = {field.name: _told(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return {"class": f"{type(value).__module__}.{type(value).__qualname__}", **fields}
+
+
+def _modules(value: Any) -> set[str]:
+    """The modules that define a config and all that it holds."""
+    if isinstance(value, list | tuple):
+        return {module for part in value for module in _modules(part)}
+    if not dataclasses.is_dataclass(value):
+        return set()
+    held = (getattr(value, field.name) for field in dataclasses.fields(value))
+    return {type(value).__module__, *_modules(list(held))}
 
 
 class Store:

@@ -109,6 +109,7 @@ NOISY = ("context", "context and query")
 # A balanced context is drawn by rejection from pools of n · _POOLS points; a context whose smallest class is
 # still short after the last pool is replaced by a new one, class vectors included.
 _POOLS = (4, 16, 64)
+_ROUNDS = 200
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ class SphereClassification:
     w_c lies in (all where None).
 
     With `balance` other than `"none"` a context whose rarest class holds less than about 1/(64 C) of the sphere
-    is drawn anew. Raises `TypeError` or `ValueError` for what is out of range or does not combine.
+    is drawn anew. Raises `TypeError` or `ValueError` for what is out of range or does not combine; `sample` raises
+    `RuntimeError` where balanced contexts are too rare to be drawn.
     See `def-sphere-classification`.
     """
 
@@ -158,6 +160,9 @@ class SphereClassification:
             check_integer("relevant", self.relevant, 1, self.d)
         if self.balance != "none" and self.noise > 0:
             raise ValueError(f"noise must be 0 with balance={self.balance!r}, got {self.noise}")
+        if self.balance != "none" and self.relevant == 1 and self.classes > 2:
+            # On a line there are two directions, so a third class has no points of its own.
+            raise ValueError(f"relevant must be above 1 with balance={self.balance!r} and classes > 2, got 1")
 
     @property
     def draws_alike(self) -> bool:
@@ -171,7 +176,7 @@ class SphereClassification:
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> Examples:
-        """`batch` contexts with one query each; `x.mT` and `y.mT` are contiguous (token-last storage)."""
+        """`batch` contexts with one query each; their points lie token-last in memory: `x.mT` runs along the points."""
         return self.sample_with_classes(batch, generator, device, dtype)[0]
 
     def sample_with_classes(
@@ -280,7 +285,7 @@ class _SphereDraw:
         """Contexts with n/C points of each class (the remainder goes to random classes), by rejection."""
         done: list[tuple[Examples, Tensor]] = []
         missing = batch
-        while missing:
+        for _ in range(_ROUNDS):
             w, offset = self.classes(missing)
             quota, query = self._quota(missing)
             for pool in _POOLS:
@@ -296,6 +301,10 @@ class _SphereDraw:
                 if not len(w):
                     break
             missing = len(w)
+            if not missing:
+                break
+        else:
+            raise RuntimeError(f"no balanced contexts after {_ROUNDS} draws for {missing} of {batch} of {self.task}")
         # Contexts with small classes were finished last; a permutation makes every part of a batch alike.
         order = torch.randperm(batch, generator=self.generator, device=self.device)
         x, y, x_query, y_query = (torch.cat(part)[order] for part in zip(*(c for c, _ in done), strict=True))

@@ -79,6 +79,14 @@ def recorded_steps(steps: int, every: int) -> list[int]:
     return [*range(0, steps, every), steps]
 
 
+def check_recorded(record_at: Sequence[int], steps: int) -> None:
+    """Raise unless `record_at` holds at least one step, and each of them lies in [0, `steps`]."""
+    if not len(record_at):
+        raise ValueError("record_at must hold at least one step, got none")
+    for step in record_at:
+        check_integer("record_at", step, 0, steps)
+
+
 def even_parts(total: int, largest: int) -> list[int]:
     """`total` as a sum of as few parts as possible, none above `largest`, all equal to within one."""
     check_integer("total", total, 1)
@@ -100,8 +108,10 @@ def train(
     autograd. Updates are entrywise, so repetitions stacked along a leading dimension do not mix.
     `generators` says that every call is the same program, whose only memory are these: on a GPU it is then recorded
     once and replayed. Without them each step is run as it is.
-    Raises `FloatingPointError` if a snapshot is not finite.
+    Raises `ValueError` for steps to record that the training does not have, and `FloatingPointError` if a snapshot is
+    not finite.
     """
+    check_recorded(record_at, optimiser.steps)
     snapshots = run_steps(parameters, gradient, optimiser, record_at, generators)
     for name, values in snapshots.items():
         if not bool(torch.isfinite(values).all()):

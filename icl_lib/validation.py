@@ -35,6 +35,14 @@ def check_choice(name: str, value: Any, allowed: Collection[str]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
 
 
+def check_tuple(name: str, value: Any, what: str) -> None:
+    """Raise `TypeError` unless `value` is a tuple (which a config that is hashed must hold), `ValueError` if empty."""
+    if not isinstance(value, tuple):
+        raise TypeError(f"{name} must be a tuple of {what}, got {value!r} of type {type(value).__name__}")
+    if not value:
+        raise ValueError(f"{name} must hold at least one entry, got none")
+
+
 def check_last_dimensions(name: str, tensor: Tensor, **sizes: int | None) -> None:
     """Raise unless the last dimensions of `tensor` are `sizes` in order; `None` leaves a size (≥ 1) open."""
     wanted = "(..., " + ", ".join(k if v is None else f"{k}={v}" for k, v in sizes.items()) + ")"

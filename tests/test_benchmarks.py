@@ -36,6 +36,14 @@ def test_a_contestant_that_computes_something_else_is_found(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("query", ["held", "same"])
+def test_a_wrong_gradient_of_this_library_is_found(query: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = agreement.reduced_sampling.matrix_gradient
+    monkeypatch.setattr(agreement.reduced_sampling, "matrix_gradient", lambda tasks, M: 1.001 * right(tasks, M))
+    with pytest.raises(AssertionError):
+        agreement.check(Setting(n=7, d=3, query=query), CPU)
+
+
+@pytest.mark.parametrize("query", ["held", "same"])
 def test_the_contestants_take_their_steps_on_the_device(query: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the device without values: what reads one back, or mixes devices, cannot be raced on a GPU."""
     for module in (contestants, softmax_regression):

@@ -57,7 +57,7 @@ class TestWrongRates:
     @pytest.mark.parametrize(
         ("name", "value", "message"),
         [
-            ("scales", (), "scales must be a tuple of at least one number"),
+            ("scales", (), "scales must hold at least one entry"),
             ("scales", [1.0], "scales must be a tuple"),
             ("factors", (0.0,), "factors must be a finite number > 0, got 0"),
             ("n", 0, "n must be an integer >= 1, got 0"),
@@ -66,7 +66,7 @@ class TestWrongRates:
         ],
     )
     def test_a_bad_config_is_one_error(self, name: str, value: Any, message: str) -> None:
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((TypeError, ValueError), match=message):
             replace(WrongRates(), **{name: value})
 
 
@@ -134,6 +134,7 @@ class TestReading:
             ({"own_target": True}, "own_target must be False"),
             ({"start": 1.0, "unit": "none"}, "start must be 0"),
             ({"training_set": 30}, "training_set must be a multiple of batch = 20, got 30"),
+            ({"batch": 0}, "batch must be an integer >= 1, got 0"),
             ({"optimiser": "lion"}, "optimiser must be one of"),
             ({"target": "gaussian"}, "query must be one of 'same'"),
         ],
@@ -152,7 +153,9 @@ class TestKernelScale:
         assert float(growth.sel(heads="two heads")) == pytest.approx(4, rel=0.02)
 
     def test_no_scale_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="scales must hold at least one scale"):
+        with pytest.raises(TypeError, match=r"scales must be a tuple of numbers, got \[0.1\] of type list"):
+            KernelScale(scales=[0.1])  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="scales must hold at least one entry"):
             KernelScale(scales=())
 
 
@@ -177,6 +180,8 @@ class TestTransfer:
             assert float(found.loss_sa[r]) == pytest.approx(direct["loss_sa"], rel=1e-12)
 
     def test_a_trained_layer_must_be_given(self) -> None:
+        with pytest.raises(TypeError, match="scale must be a finite number > 0, got 'a' of type str"):
+            Transfer(self.TRAINED, scale="a")  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="trained must be a Closeness, got str"):
             Transfer("layer")  # type: ignore[arg-type]
 

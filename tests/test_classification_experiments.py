@@ -1,6 +1,7 @@
 """Paper 2's experiments at a toy scale: what they promise about streams, controls, references and verdict numbers."""
 
 import math
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -32,6 +33,7 @@ from icl_lib.experiments.classification import ClassifierCloseness, paper_scale,
 from icl_lib.experiments.classifier_references import ReferenceLadder
 from icl_lib.experiments.fitted_classifiers import (
     LINEAR,
+    NEAR_ZERO,
     SOFTMAX,
     AdaptiveRates,
     FittedSteps,
@@ -236,9 +238,7 @@ def test_mixed_lengths_share_one_set_of_numbers():
 def test_the_landscape_has_two_minima_and_the_wrong_one_is_higher():
     land = Landscape(SphereClassification(50, 5, 5), points=8, tuning=400).compute(CPU)
     right, wrong = land.loss.where(land.beta > 0), land.loss.where(land.beta < 0)
-    near_zero = land.loss.sel(beta=0, method="nearest")
-    assert right.min() < wrong.min()
-    assert wrong.min() < near_zero
+    assert right.min() < wrong.min() < land.loss.sel(beta=NEAR_ZERO)
     best = land.isel(beta=int(numpy.nanargmin(right.values)))
     assert best.eta > 0
     assert land.isel(beta=int(numpy.nanargmin(wrong.values))).eta < 0
@@ -261,7 +261,7 @@ def test_adaptive_rates_are_the_rates_of_the_step():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: FittedSteps(TASK, ()), "steps must hold at least one step"),
+        (lambda: FittedSteps(TASK, ()), "steps must hold at least one entry"),
         (lambda: FittedSteps(TASK, view="some"), "view must be one of"),
         (lambda: FittedSteps(TASK, first_factor=0.0), "first_factor must be a finite number > 0"),
         (lambda: MixedLengths(TASK, (LINEAR,), (), (5,)), "lengths must hold at least one entry"),
@@ -270,11 +270,40 @@ def test_adaptive_rates_are_the_rates_of_the_step():
         (lambda: AdaptiveRates(TASK, test=0), "test must be an integer >= 1"),
         (lambda: ReferenceLadder(TASK, sampled=10, test=5), "sampled must be an integer in"),
         (lambda: ReferenceLadder(TASK, linear_steps=(0,)), "a number of steps must be"),
+        (lambda: ReferenceLadder(replace(TASK, noise=0.1)), "task must have no variation of its contexts"),
     ],
 )
 def test_bad_comparisons_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: FittedSteps("x"), "task must be a SphereClassification, got 'x'"),
+        (lambda: FittedSteps(TASK, ("linear",)), "steps must hold kernel steps, got 'linear'"),
+        (lambda: MixedLengths(TASK, [LINEAR], (5,), (5,)), "steps must be a tuple of kernel steps"),
+        (lambda: MixedLengths(TASK, (LINEAR,), [5], (5,)), "lengths must be a tuple of numbers of points"),
+        (lambda: Landscape("x"), "task must be a SphereClassification"),
+        (lambda: ReferenceLadder("x"), "task must be a SphereClassification"),
+    ],
+)
+def test_comparisons_of_something_else_are_refused(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def test_mixed_lengths_keep_the_variations_of_the_task():
+    noisy = replace(TASK, noise=0.4)
+    lengths = {"lengths": (20,), "test_lengths": (20,), "tuning": 400, "test": 300}
+    plain, varied = (MixedLengths(task, (SOFTMAX,), **lengths).compute(CPU) for task in (TASK, noisy))
+    assert float(varied.loss.max()) > 1.05 * float(plain.loss.max())
+
+
+def test_a_landscape_says_what_stands_in_for_width_0():
+    land = Landscape(SphereClassification(20, 3, 3), lowest=-2.0, highest=2.0, points=5, tuning=100).compute(CPU)
+    assert land.beta.values.tolist() == [-2.0, -1.0, NEAR_ZERO, 1.0, 2.0]
 
 
 def test_the_ladder_runs_from_neighbours_to_the_posterior():

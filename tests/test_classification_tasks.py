@@ -63,6 +63,16 @@ def test_balanced_contexts_hold_every_class_equally_often(balance, n, classes):
     assert torch.equal(context.y_query.argmax(-1), (w @ context.x_query.unsqueeze(-1)).squeeze(-1).argmax(-1))
 
 
+def test_balanced_contexts_that_there_are_not_are_refused_or_end_in_an_error(monkeypatch):
+    """A third class has no points on a line; and where some exist but are rare, drawing ends."""
+    with pytest.raises(ValueError, match="relevant must be above 1 with balance='context' and classes > 2, got 1"):
+        SphereClassification(10, 3, 3, relevant=1, balance="context")
+    draw(SphereClassification(10, 3, 2, relevant=1, balance="context"))
+    monkeypatch.setattr("icl_lib.tasks._ROUNDS", 2)
+    with pytest.raises(RuntimeError, match="no balanced contexts after 2 draws for 200 of 200"):
+        draw(SphereClassification(10, 3, 2, offset=1e6, balance="context"))
+
+
 def test_balanced_points_are_uniform_within_their_class():
     # Two classes on the circle: a region is a half circle, and the mean cosine with its middle is 2/π.
     context, w = draw(SphereClassification(20, 2, 2, balance="context"), 500, dtype=torch.float64)

@@ -1,5 +1,7 @@
 """The solvers: they agree with scipy, descend, leave saddles, and refuse bad input."""
 
+import math
+
 import numpy
 import pytest
 import torch
@@ -125,6 +127,16 @@ def test_float32_stays_float32() -> None:
     path = newton(documents.A, documents.b, torch.zeros(2, 3), tolerance=1e-5)
     assert path.x.dtype == path.losses.dtype == path.gradient_norms.dtype == torch.float32
     assert bool(path.converged.all())
+
+
+@pytest.mark.parametrize("solver", [gradient_descent, line_search_descent])
+def test_a_rate_that_climbs_is_refused(solver) -> None:
+    A, b, x0 = normal(0, 4, 2), torch.full((4,), 0.25, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+    for rate in (-1.0, 0.0, math.nan):
+        with pytest.raises(ValueError, match="rate must be finite and > 0 for every problem"):
+            solver(A, b, x0, torch.tensor(rate, dtype=torch.float64))
+    with pytest.raises(TypeError, match="rate must be a tensor of the problems' shape"):
+        solver(A, b, x0, 0.5)
 
 
 @pytest.mark.parametrize("solver", [newton, gradient_descent, line_search_descent])

@@ -111,7 +111,7 @@ def test_a_long_document_costs_its_words() -> None:
     document = scale.DocumentEstimate(COSTS, n=10**6, d=20, repetitions=10, steps=400, batch=1000, tuning=1000)
     assert document.step_minutes == pytest.approx(100 / 60)
     assert document.training_days == pytest.approx(400 * 100 / 86_400)
-    assert document.block_megabytes == pytest.approx(20)
+    assert document.block_megabytes == pytest.approx(24)
     assert document.document_megabytes == pytest.approx(160)
     assert document.search_gigabytes == pytest.approx(16)
     assert document.scores_terabytes == pytest.approx(4)

@@ -10,8 +10,12 @@ import torch
 import xarray
 
 from icl_lib import store as store_module
+from icl_lib.experiments.fitted_classifiers import FittedSteps
 from icl_lib.experiments.softmax_regression import Closeness
+from icl_lib.experiments.step_controls import NearStep
+from icl_lib.kernels import KernelStep
 from icl_lib.store import Store, key
+from icl_lib.tasks import SphereClassification
 
 CPU = torch.device("cpu")
 CONFIG = Closeness(n=5, d=2)
@@ -44,6 +48,17 @@ def other(value: Any) -> Any:
 def test_the_key_changes_with_any_field(name: str) -> None:
     changed = replace(CONFIG, **{name: other(getattr(CONFIG, name))})
     assert key(changed, CPU) != key(CONFIG, CPU)
+
+
+def test_two_classes_with_the_same_fields_have_two_keys() -> None:
+    """And the code of each belongs to the key, wherever it is defined."""
+    plain, near = (FittedSteps(SphereClassification(9, 3, 3), (kind(),)) for kind in (KernelStep, NearStep))
+    assert key(plain, CPU) != key(near, CPU)
+    modules = {f"icl_lib.{name}" for name in ("experiments.fitted_classifiers", "kernels", "tasks")}
+    assert set(json.loads(key(plain, CPU))["library"]) == modules
+    assert set(json.loads(key(near, CPU))["library"]) == modules - {"icl_lib.kernels"} | {
+        "icl_lib.experiments.step_controls"
+    }
 
 
 def test_the_key_changes_with_device_versions_and_the_text_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,6 +111,19 @@ def test_a_diverged_training_says_so() -> None:
         train({"M": torch.ones(1)}, blown_up, Adam(0.1, 2), [2])
 
 
+@pytest.mark.parametrize(
+    ("record_at", "message"),
+    [
+        ([], "record_at must hold at least one step, got none"),
+        ([0, 500], r"record_at must be an integer in \[0, 2\], got 500"),
+        ([-1], r"record_at must be an integer in \[0, 2\], got -1"),
+    ],
+)
+def test_steps_that_a_training_does_not_have_cannot_be_recorded(record_at: list[int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        train({"M": torch.ones(1)}, lambda parameters: parameters, Adam(0.1, 2), record_at)
+
+
 @pytest.mark.parametrize("query", ["held", "same"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_repetitions_do_not_mix(query: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,13 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tools import kernels
 from tools.errors import BookError
 from tools.layout import Layout
 from tools.progress import Progress
 
 # Of the build folder; the records of executed chapters carry their provenance.
-FOLDERS = ("executed", "results", "checked", "html")
+FOLDERS = ("executed", "checked", "html")
 FILES = ("scorecard.json", "timings.json")
 TOP = "book"
 # The earliest time that the format knows: when a file was written says nothing about what it holds.
@@ -27,7 +28,7 @@ def make(layout: Layout, progress: Progress) -> Path:
     progress.start("archive", "build")
     target = layout.build / "book.zip"
     partial = target.with_suffix(".partial")
-    files = {path.relative_to(layout.root).as_posix(): path for path in (*sources(layout), *built(layout))}
+    files = {path.relative_to(layout.root).as_posix(): path for path in sources(layout)} | dict(built(layout))
     with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as out:
         for name, path in sorted(files.items()):
             entry = zipfile.ZipInfo(f"{TOP}/{name}", EPOCH)
@@ -51,13 +52,21 @@ def sources(layout: Layout) -> Iterator[Path]:
     return (path for path in paths if path.is_file())
 
 
-def built(layout: Layout) -> Iterator[Path]:
-    """What the last build has left behind, without locks and half-written files."""
+def built(layout: Layout) -> Iterator[tuple[str, Path]]:
+    """What the last build has left behind, by its name in the archive, without locks and half-written files.
+
+    Results go where an unpacked checkout looks for them, wherever `ICL_STORE` keeps them here.
+    """
+    build = layout.build.relative_to(layout.root)
     for name in FILES:
         if (layout.build / name).is_file():
-            yield layout.build / name
-    for name in FOLDERS:
-        for path in (layout.build / name).rglob("*"):
-            hidden = any(part.startswith(".") for part in path.relative_to(layout.build).parts)
+            yield (build / name).as_posix(), layout.build / name
+    folders = {build / name: layout.build / name for name in FOLDERS}
+    if results := kernels.store(layout):
+        folders[layout.results.relative_to(layout.root)] = results
+    for name_there, folder in folders.items():
+        for path in folder.rglob("*"):
+            below = path.relative_to(folder)
+            hidden = any(part.startswith(".") for part in below.parts)
             if path.is_file() and not hidden and path.suffix not in (".lock", ".partial"):
-                yield path
+                yield (name_there / below).as_posix(), path

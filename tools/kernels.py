@@ -32,11 +32,21 @@ def threads() -> str:
     return os.environ.get(THREADS[0], "1")
 
 
-def environment(layout: Layout, output: Path, store: str | None = None) -> dict[str, str]:
+def store(layout: Layout) -> Path | None:
+    """Folder of the results: `_build/results` unless `ICL_STORE` names another, None where that is `off`.
+
+    A kernel stands in a folder of its own, so a relative path is one from the checkout.
+    """
+    named = os.environ.get("ICL_STORE")
+    if named == "off":
+        return None
+    return layout.root / named if named else layout.results
+
+
+def environment(layout: Layout, output: Path, results: str | None = None) -> dict[str, str]:
     """Environment variables for a kernel that writes figure data and claims to `output`.
 
-    `store` replaces the result store, which is that of the build unless `ICL_STORE` names another (`off`: nothing is
-    reused).
+    `results` replaces the folder of `store` (`off`: nothing is reused).
     """
     home = layout.build / "home"
     variables = {name: value for name, value in os.environ.items() if name not in REMOVED}
@@ -44,7 +54,7 @@ def environment(layout: Layout, output: Path, store: str | None = None) -> dict[
         variables.setdefault(name, threads())
     path = [str(layout.root), str(TOOLS), *filter(None, [os.environ.get("PYTHONPATH")])]
     variables |= {
-        "ICL_STORE": store or os.environ.get("ICL_STORE") or str(layout.results),
+        "ICL_STORE": results or str(store(layout) or "off"),
         "ICL_OUTPUT": str(output),
         "ICL_DEVICE": device(),
         "IPYTHONDIR": str(home / "ipython"),
@@ -56,6 +66,8 @@ def environment(layout: Layout, output: Path, store: str | None = None) -> dict[
         # The digest covers the library of this checkout, so the kernel must not import another.
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)),
     }
+    if progress := os.environ.get("ICL_PROGRESS"):
+        variables["ICL_PROGRESS"] = str(layout.root / progress)
     return variables
 
 

@@ -118,6 +118,7 @@ def attention_error_bound(A: Tensor, r: Tensor, eta: Tensor, s: Tensor, heads: i
 
     D = max_i osc_j⟨a_i, a_j⟩, V = osc r. See `thm-one-head` and `thm-two-heads`.
     """
+    check_integer("heads", heads, 1, 2)
     D, V = osc(A @ A.mT).amax(-1), osc(r)
     return eta * s * D.square() * V * C_3 / 2 if heads == 1 else eta * s.square() * D**3 * V * C_4 / 6
 

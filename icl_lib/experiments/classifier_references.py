@@ -51,6 +51,11 @@ class ReferenceLadder:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.task, SphereClassification):
+            raise TypeError(f"task must be a SphereClassification, got {self.task!r}")
+        # The posterior that is sampled, and the kernel on the sphere, belong to the task without variations.
+        if self.task != SphereClassification(self.task.n, self.task.d, self.task.classes):
+            raise ValueError(f"task must have no variation of its contexts, got {self.task}")
         for name in ("tuning", "test", "sampled"):
             check_integer(name, getattr(self, name), 1)
         check_integer("sampled", self.sampled, 1, self.test)

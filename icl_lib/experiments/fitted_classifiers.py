@@ -14,13 +14,15 @@ from icl_lib.device import DEVICES
 from icl_lib.kernels import KernelStep, Scores
 from icl_lib.randomness import stream
 from icl_lib.tasks import Examples, SphereClassification
-from icl_lib.validation import check_choice, check_integer, check_number
+from icl_lib.validation import check_choice, check_integer, check_number, check_tuple
 
 LINEAR = KernelStep("linear", "n")
 SOFTMAX = KernelStep()
 VIEWS = ("all", "relevant")
 # Points of contexts held at a time, so that memory does not grow with n × contexts.
 BLOCK = 2**21
+# A head of width 0 sees how many points a class has, which in balanced contexts is nothing.
+NEAR_ZERO = 1e-3
 
 
 def _check_counts(config: object, *names: str) -> None:
@@ -28,6 +30,18 @@ def _check_counts(config: object, *names: str) -> None:
         check_integer(name, getattr(config, name), 1)
     check_integer("seed", getattr(config, "seed", 0), 0)
     check_choice("device", getattr(config, "device", "auto"), DEVICES)
+
+
+def _check_task(task: object) -> None:
+    if not isinstance(task, SphereClassification):
+        raise TypeError(f"task must be a SphereClassification, got {task!r}")
+
+
+def _check_steps(steps: object) -> None:
+    check_tuple("steps", steps, "kernel steps")
+    for step in steps if isinstance(steps, tuple) else ():
+        if not isinstance(step, KernelStep):
+            raise TypeError(f"steps must hold kernel steps, got {step!r}")
 
 
 def contexts(
@@ -83,11 +97,11 @@ class FittedSteps:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        _check_task(self.task)
+        _check_steps(self.steps)
         _check_counts(self, "tuning", "test")
         check_choice("view", self.view, VIEWS)
         check_number("first_factor", self.first_factor, above=0)
-        if not self.steps:
-            raise ValueError("steps must hold at least one step, got none")
 
     def compute(self, device: torch.device) -> xarray.Dataset:
         """Per step: β, η, loss and accuracy, and the paired differences (first step − this one) with their errors.
@@ -144,10 +158,11 @@ class MixedLengths:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        _check_task(self.task)
+        _check_steps(self.steps)
         _check_counts(self, "tuning", "test")
-        for name in ("steps", "lengths", "test_lengths"):
-            if not getattr(self, name):
-                raise ValueError(f"{name} must hold at least one entry, got none")
+        for name in ("lengths", "test_lengths"):
+            check_tuple(name, getattr(self, name), "numbers of points")
         for n in (*self.lengths, *self.test_lengths):
             check_integer("a length", n, 1)
 
@@ -161,12 +176,15 @@ class MixedLengths:
         return xarray.concat(tested, dim="n").assign_coords(n=list(self.test_lengths))
 
     def _task(self, n: int) -> SphereClassification:
-        return SphereClassification(n, self.task.d, self.task.classes, balance=self.task.balance)
+        return replace(self.task, n=n)
 
 
 @dataclass(frozen=True)
 class Landscape:
-    """The loss of a softmax head over the width β in [`lowest`, `highest`], 0 left out, with its best gain η(β)."""
+    """The loss of a softmax head over the width β in [`lowest`, `highest`], with its best gain η(β).
+
+    A width 0 is replaced by `NEAR_ZERO`, as it has no best gain in balanced contexts.
+    """
 
     task: SphereClassification
     lowest: float = -12.0
@@ -177,6 +195,7 @@ class Landscape:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        _check_task(self.task)
         _check_counts(self, "tuning", "points")
         check_number("lowest", self.lowest)
         check_number("highest", self.highest, above=self.lowest)
@@ -185,10 +204,11 @@ class Landscape:
         """`loss` and `eta` over `beta`, and `surface`, the loss over `gain` and `beta`."""
         scores, y = collect(contexts(self.task, self.tuning, "tune", self.seed))
         widths = numpy.linspace(self.lowest, self.highest, self.points)
+        widths = numpy.where(numpy.abs(widths) < NEAR_ZERO, NEAR_ZERO, widths)
         gains = numpy.linspace(-16, 24, 41)
         eta, loss, surface = [], [], []
         for beta in widths:
-            features = torch.cat([SOFTMAX.features(part, float(beta) or 1e-3) for part in scores])
+            features = torch.cat([SOFTMAX.features(part, float(beta)) for part in scores])
             (best,), value = fit_rate(features, y)
             eta.append(best)
             loss.append(value)
@@ -208,6 +228,7 @@ class AdaptiveRates:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        _check_task(self.task)
         _check_counts(self, "tuning", "test")
 
     def compute(self, device: torch.device) -> xarray.Dataset:

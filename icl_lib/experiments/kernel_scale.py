@@ -18,7 +18,7 @@ from icl_lib.randomness import stream
 from icl_lib.softmax_layers import logits, softmax_logits
 from icl_lib.softmax_regression import centred_readout
 from icl_lib.tasks import Documents
-from icl_lib.validation import check_choice, check_integer, check_number
+from icl_lib.validation import check_choice, check_integer, check_number, check_tuple
 
 HEADS = {"one head, +": (1,), "one head, −": (-1,), "two heads": (1, -1)}
 
@@ -39,8 +39,7 @@ class KernelScale:
 
     def __post_init__(self) -> None:
         self.task.__post_init__()
-        if not self.scales:
-            raise ValueError("scales must hold at least one scale, got none")
+        check_tuple("scales", self.scales, "numbers")
         for scale in self.scales:
             check_number("scales", scale, above=0)
         for name in ("repetitions", "tuning", "test"):

@@ -91,12 +91,12 @@ class Reading:
             raise ValueError(f"start must be 0 unless the layer is linear and centred with a unit, got {self.start}")
         check_choice("optimiser", self.optimiser, tuple(OPTIMISERS))
         _ = self.updates
+        for name in ("repetitions", "batch", "tuning", "test"):
+            check_integer(name, getattr(self, name), 1)
         check_integer("training_set", self.training_set, 0)
         if self.training_set % self.batch:
             raise ValueError(f"training_set must be a multiple of batch = {self.batch}, got {self.training_set}")
         check_number("init", self.init, minimum=0)
-        for name in ("repetitions", "batch", "tuning", "test"):
-            check_integer(name, getattr(self, name), 1)
         check_integer("seed", self.seed, 0)
         check_choice("device", self.device, DEVICES)
 

@@ -9,7 +9,7 @@ from icl_lib.bounds import statements
 from icl_lib.bounds.search import Ascent, Family, worst_ratio
 from icl_lib.device import DEVICES
 from icl_lib.randomness import stream
-from icl_lib.validation import check_choice, check_integer
+from icl_lib.validation import check_choice, check_integer, check_tuple
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,7 @@ class Tightness:
 
     def __post_init__(self) -> None:
         statements.by_key(self.inequality)
-        if not self.families:
-            raise ValueError("families must hold at least one (n, R_low, R_high), got none")
+        check_tuple("families", self.families, "(n, R_low, R_high)")
         for family in self.searched:
             family.__post_init__()
         self.ascent.__post_init__()

@@ -38,8 +38,8 @@ class Transfer:
     def __post_init__(self) -> None:
         if not isinstance(self.trained, Closeness):
             raise TypeError(f"trained must be a Closeness, got {type(self.trained).__name__}")
-        self.task.__post_init__()
         check_number("scale", self.scale, above=0)
+        self.task.__post_init__()
         for name in ("tuning", "test"):
             check_integer(name, getattr(self, name), 1)
         check_integer("seed", self.seed, 0)

@@ -15,7 +15,7 @@ from icl_lib.device import DEVICES
 from icl_lib.randomness import stream
 from icl_lib.softmax_regression import centred_readout
 from icl_lib.tasks import Documents, SoftmaxRegression
-from icl_lib.validation import check_choice, check_integer, check_number
+from icl_lib.validation import check_choice, check_integer, check_number, check_tuple
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,7 @@ class WrongRates:
         SoftmaxRegression(self.n, self.d, query=self.query)
         for name in ("scales", "factors"):
             values = getattr(self, name)
-            if not isinstance(values, tuple) or not values:
-                raise ValueError(f"{name} must be a tuple of at least one number, got {values!r}")
+            check_tuple(name, values, "numbers")
             for value in values:
                 check_number(name, value, above=0)
         for name in ("repetitions", "tuning", "test"):

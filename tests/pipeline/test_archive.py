@@ -38,6 +38,19 @@ def test_it_holds_sources_and_build_and_nothing_else(layout: Layout) -> None:
     assert held == sorted(held)
 
 
+def test_results_that_lie_elsewhere_are_there_too(
+    layout: Layout, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path_factory.mktemp("store")
+    (store / "b.nc").write_text("kept elsewhere")
+    monkeypatch.setenv("ICL_STORE", str(store))
+    held = names(archive.make(layout, Progress()))
+    assert "book/_build/results/b.nc" in held
+    assert "book/_build/results/a.nc" not in held
+    monkeypatch.setenv("ICL_STORE", "off")
+    assert not [name for name in names(archive.make(layout, Progress())) if "results" in name]
+
+
 def test_equal_builds_are_equal_bytes(layout: Layout) -> None:
     first = archive.make(layout, Progress()).read_bytes()
     for path in layout.build.rglob("*"):

@@ -195,4 +195,16 @@ def test_the_store_of_a_chapter_is_that_of_the_build_unless_another_is_named(
     assert kernels.environment(layout, checkout)["ICL_STORE"] == str(layout.results)
     monkeypatch.setenv("ICL_STORE", "/shared/results")
     assert kernels.environment(layout, checkout)["ICL_STORE"] == "/shared/results"
-    assert kernels.environment(layout, checkout, store="off")["ICL_STORE"] == "off"
+    assert kernels.environment(layout, checkout, results="off")["ICL_STORE"] == "off"
+    monkeypatch.setenv("ICL_STORE", "off")
+    assert kernels.environment(layout, checkout)["ICL_STORE"] == "off"
+
+
+def test_relative_folders_are_those_of_the_checkout_and_not_of_a_kernel(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ICL_STORE", "mine")
+    monkeypatch.setenv("ICL_PROGRESS", "progress.txt")
+    variables = kernels.environment(Layout(checkout), checkout / "elsewhere")
+    assert variables["ICL_STORE"] == str(checkout / "mine")
+    assert variables["ICL_PROGRESS"] == str(checkout / "progress.txt")
