@@ -1,4 +1,4 @@
-"""A rigorous proof by computer that λ(B) lies in [−0.24041, 0.30812], for every length n and every target.
+"""A rigorous proof by computer that λ(B) lies in [−0.24041, 0.30812], for every n and every sub-stochastic target.
 
 The theorem's proof leaves twelve polynomials in (p, t, τ), to be bounded on the simplex p, t, τ ≥ 0, p + t + τ ≤ 1.
 Each is written in Bernstein form on a tetrahedron: its values lie below its largest coefficient. Where that is not
