@@ -22,6 +22,8 @@ VERDICTS = ("holds", "conditional", "fails", "undecidable")
 class Claim:
     """What is claimed and how it is tested. Every case measured must lie in [low, high] for the claim to hold.
 
+    Where a measure has a natural end that is as good as can be (0 of a ratio, 1 of a cosine), that side is left open
+    (infinite): an edge is what a case can miss, and the worst case is the one nearest to an edge.
     `statement` and `source` say who claims what; `test` says what is measured; `evidence` is the name of the
     figure that shows it; `limitation` is what the test does not reach; `negative_control` names a case that must
     fall outside [low, high], or the test decides nothing.

@@ -5,6 +5,7 @@ d = 20; they stand for larger d as they are. What a difference may keep of its s
 run, but from the same trial runs: their largest value at d = 20 and 30 % more.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -83,7 +84,7 @@ def differences(query: str, results: Results, statement: str, **fields: str) -> 
         results,
         statement,
         "the larger of Preds Diff and Model Diff at the end, each over its start",
-        {kind: (0.0, largest) for kind, largest in LARGEST_LEFT_OVER.items()},
+        {kind: (-math.inf, largest) for kind, largest in LARGEST_LEFT_OVER.items()},
         "least such ratio for a step with three times the rate",
         fields,
     )
@@ -107,7 +108,7 @@ def cosine(query: str, results: Results, statement: str, **fields: str) -> Test:
         results,
         statement,
         "Model Cos after training",
-        {kind: (least, 1.0) for kind, least in LEAST_COSINE.items()},
+        {kind: (least, math.inf) for kind, least in LEAST_COSINE.items()},
         "largest Model Cos with the step of another task",
         fields,
     )

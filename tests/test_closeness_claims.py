@@ -27,6 +27,14 @@ def result(ratio: float, cosine: float, left: float = 0.05) -> xarray.Dataset:
     return xarray.Dataset(data, {"step": [0, 1]})
 
 
+def test_the_worst_case_is_the_one_that_is_least_close() -> None:
+    """And not the one that is nearest to a perfect 0 or 1."""
+    far, near = result(1.0, 0.996, 0.09), result(1.0, 0.999, 0.01)
+    for test in (closeness_claims.cosine, closeness_claims.differences):
+        finding = judge(*test("held", {"far": far, "near": near}, "They meet", **FIELDS))
+        assert (finding.verdict, finding.worst[0]) == ("holds", "far")
+
+
 @pytest.mark.parametrize(
     ("query", "ratio", "verdict"),
     [("held", 1.025, "holds"), ("held", 1.04, "fails"), ("same", 1.04, "holds"), ("same", 0.96, "fails")],
