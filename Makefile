@@ -68,9 +68,7 @@ reference: $(STAMP) ## write the references anew, to be reviewed as a difference
 recheck: $(STAMP) ## nbval on every reference with nothing reused
 	@$(TOOLS) recheck --profile $(PROFILE)
 
-lab: $(STAMP) ## JupyterLab on the text notebooks
-	@test -x $(LAB)/bin/jupyter-lab || { rm -rf $(LAB) && $(PYTHON) -m venv $(LAB) && \
-		$(LAB)/bin/pip install -qq -r requirements.txt -e ".[lab]"; } || { rm -rf $(LAB); exit 1; }
+lab: $(STAMP) $(LAB)/$(notdir $(STAMP)) ## JupyterLab on the text notebooks
 	@install -D -m 644 tools/lab_settings.json $(LAB)/share/jupyter/lab/settings/overrides.json
 	@JUPYTER_PREFER_ENV_PATH=1 $(LAB)/bin/jupyter-lab --LabApp.default_url=/lab/tree/book/index.md
 
@@ -85,13 +83,19 @@ archive: $(STAMP) ## sources, site, notebooks, results and lock of the last `mak
 
 lock: ## fit requirements.txt to the ranges in pyproject.toml (U=--upgrade for the newest versions)
 	@test -x $(LOCK)/bin/pip-compile || { $(PYTHON) -m venv $(LOCK) && $(LOCK)/bin/pip install -qq pip-tools; }
-	@cp requirements.txt requirements.new
+	@mkdir -p _build && cp requirements.txt _build/requirements.new
 	@CUSTOM_COMPILE_COMMAND="make lock  # $(COMPILE)" \
-		$(LOCK)/bin/$(COMPILE) $(U) --quiet --output-file requirements.new pyproject.toml
-	@sed -E 's/^([A-Za-z0-9_.-]+==[^ +]+)\+[A-Za-z0-9.]+/\1/' requirements.new > requirements.txt && rm requirements.new
+		$(LOCK)/bin/$(COMPILE) $(U) --quiet --output-file _build/requirements.new pyproject.toml
+	@sed -E 's/^([A-Za-z0-9_.-]+==[^ +]+)\+[A-Za-z0-9.]+/\1/' _build/requirements.new > _build/requirements.txt
+	@rm _build/requirements.new && mv _build/requirements.txt requirements.txt
 
 clean: ## empty _build
 	rm -rf _build
+
+$(LAB)/$(notdir $(STAMP)): | $(STAMP)
+	@rm -rf $(LAB) && $(PYTHON) -m venv $(LAB)
+	@$(LAB)/bin/pip install -qq -r requirements.txt -e ".[lab]"
+	@touch $@
 
 # An install that was broken off leaves no stamp, and what it left is thrown away; one that had ended is brought up to
 # date in place. Nothing else writes a stamp.

@@ -76,14 +76,6 @@ def circle(axes: Axes, x: ArrayLike, labels: Sequence[int], w: ArrayLike, query:
     axes.grid(False)
 
 
-def with_errors(axes: Axes, frame: pandas.DataFrame, x: str, by: str, styles: Mapping[str, dict[str, Any]]) -> None:
-    """`difference` ± 2 `standard_error` against `x`, one line for each value of `by`; a line at 0."""
-    for value, style in styles.items():
-        rows = frame[frame[by] == value]
-        axes.errorbar(rows[x], rows.difference, 2 * rows.standard_error, capsize=2, label=value, **style)
-    axes.axhline(0, color=PALETTE["black"], linewidth=0.8)
-
-
 def map_of_differences(axes: Axes, frame: pandas.DataFrame, limit: float) -> None:
     """The (n, d) map: colour and number are linear − softmax, brackets where it is within 2 standard errors of 0."""
     table = frame.pivot(index="d", columns="n", values="difference")

@@ -24,6 +24,25 @@ def modules_reached(source: str, root: Path) -> set[str]:
     return reached
 
 
+def _state() -> dict[Path, tuple[int, int]]:
+    """When each module of the library was written, and how long it is."""
+    stats = {path: path.stat() for path in Path(__file__).parent.rglob("*.py")}
+    return {path: (stat.st_mtime_ns, stat.st_size) for path, stat in stats.items()}
+
+
+_AT_START = _state()
+
+
+def check_unchanged() -> None:
+    """Raise `RuntimeError` where a module of the library was written after this process had imported the library.
+
+    What it computes would be that of the old text, and be kept under the digest of the new one.
+    """
+    now = _state()
+    if changed := sorted(path.name for path in {**_AT_START, **now} if _AT_START.get(path) != now.get(path)):
+        raise RuntimeError(f"{', '.join(changed)} changed after this process started: start it again")
+
+
 def library_digest(modules: Iterable[str], root: Path | None = None) -> str:
     """SHA-256 over the code of `modules` and of all they reach in the package, in the order of their names."""
     root = root or Path(__file__).parent.parent

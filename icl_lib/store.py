@@ -7,21 +7,28 @@ import json
 import os
 import platform
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy
 import torch
 import xarray
 from filelock import FileLock
 
-from icl_lib.digest import module_digest
+from icl_lib.digest import check_unchanged, module_digest
 
 
 @functools.cache
 def _digest(module: str) -> str:
     # Once a process: what it has imported is the text of its start, whatever is edited while it runs.
+    check_unchanged()
     return module_digest(module)
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    # Asked for by name: to import them all takes a second.
+    return {name: version(name) for name in ("numpy", "scipy", "scikit-learn")}
 
 
 def key(config: Any, device: torch.device) -> str:
@@ -32,7 +39,7 @@ def key(config: Any, device: torch.device) -> str:
             "config": _told(config),
             "device": device.type,
             "library": {module: _digest(module) for module in sorted(_modules(config))},
-            "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__},
+            "versions": {"python": platform.python_version(), "torch": torch.__version__, **_versions()},
         },
         sort_keys=True,
     )
@@ -73,7 +80,7 @@ class Store:
         try:
             with xarray.open_dataset(self.path(key), engine="h5netcdf") as found:
                 return found.load() if found.attrs.get("key") == key else None
-        except (OSError, ValueError):
+        except Exception:  # A damaged file can make HDF5's layers raise anything.
             return None
 
     def save(self, key: str, result: xarray.Dataset) -> None:
@@ -83,6 +90,8 @@ class Store:
         os.close(handle)
         try:
             result.assign_attrs(key=key).to_netcdf(name, engine="h5netcdf")
+            # A temporary file is for its owner only; a store may be shared.
+            Path(name).chmod(0o644)
             Path(name).replace(self.path(key))
         except BaseException:
             Path(name).unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from icl_lib.digest import library_digest
+from icl_lib.digest import check_unchanged, library_digest
 
 # Seconds in which a first worker must have come to a scheduler.
 PATIENCE = 60
@@ -84,4 +84,5 @@ def _library() -> str:
 @functools.cache
 def _library_of_process() -> str:
     # Once a process: a worker has imported the text of its start, whatever is edited while it runs.
+    check_unchanged()
     return _library()

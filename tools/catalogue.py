@@ -140,7 +140,8 @@ def _refuse_unlisted(layout: Layout, names: list[str], reruns: Mapping[str, Any]
     sources = {
         path.relative_to(layout.book).with_suffix("").as_posix()
         for path in layout.book.rglob("*.md")
-        if generated not in path.parents and not any(part.startswith((".", "_")) for part in path.parts[-3:])
+        if generated not in path.parents
+        and not any(part.startswith((".", "_")) for part in path.relative_to(layout.book).parts)
     }
     used = {str((settings or {}).get("chapter")) for settings in reruns.values()}
     if unlisted := sources - set(names) - used:

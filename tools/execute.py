@@ -213,6 +213,9 @@ class Executor:
             result = {"status": "died", "index": None, "error": error, "trace": trace}
         if result["status"] != "ok":
             raise BookError(self._failure(chapter, result))
+        now = Surroundings.of(self.layout).parts(chapter)
+        if changed := [name for name in {**parts, **now} if parts.get(name) != now.get(name)]:
+            raise BookError(f"chapter {page.name}: {', '.join(changed[:3])} changed while it ran; run again")
         self._accept(executed, folder, parts, ended)
         self.progress.end(page.name, "execute", ended.seconds)
         timings.add("execute", ended.seconds, page=page.name, peak_bytes=ended.peak_bytes)

@@ -14,6 +14,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 REMOVED = (
     *("MPLBACKEND", "MATPLOTLIBRC", "ICL_PICTURES"),
     *("PYTHONWARNINGS", "PYTHONSTARTUP", "PYTHONOPTIMIZE", "PYTHONINSPECT"),
+    *("PYTEST_ADDOPTS", "PYTEST_PLUGINS"),
 )
 IPYTHON_CONFIG = b"""c = get_config()
 c.IPKernelApp.log_level = "ERROR"
@@ -50,8 +51,7 @@ def environment(layout: Layout, output: Path, results: str | None = None) -> dic
     """
     home = layout.build / "home"
     variables = {name: value for name, value in os.environ.items() if name not in REMOVED}
-    for name in THREADS:
-        variables.setdefault(name, threads())
+    variables |= dict.fromkeys(THREADS, threads())
     path = [str(layout.root), str(TOOLS), *filter(None, [os.environ.get("PYTHONPATH")])]
     variables |= {
         "ICL_STORE": results or str(store(layout) or "off"),

@@ -1,5 +1,6 @@
 """Child processes that are measured, watched and never left behind."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -59,12 +60,17 @@ class Children:
                     start_new_session=True,
                 )
                 self._running.add(child)
-            if on_line is not None and child.stdout is not None:
-                for line in child.stdout:
-                    errors.write(line.encode())
-                    on_line(line.rstrip("\n"))
-                child.stdout.close()
-            return self._wait(child, start)
+            try:
+                if on_line is not None and child.stdout is not None:
+                    for line in child.stdout:
+                        errors.write(line.encode())
+                        on_line(line.rstrip("\n"))
+                    child.stdout.close()
+                return self._wait(child, start)
+            except BaseException:
+                # Nobody else would wait for it.
+                self._end(child)
+                raise
 
     def _wait(self, child: subprocess.Popen[str], start: float) -> Ended:
         # wait4 tells the memory of this child and of those that it waited for; no other call tells it per child.
@@ -74,6 +80,19 @@ class Children:
             self._running.discard(child)
         unit = 1 if sys.platform == "darwin" else 1024
         return Ended(child.returncode, time.perf_counter() - start, usage.ru_maxrss * unit)
+
+    def _end(self, child: subprocess.Popen[str]) -> None:
+        """End one child and all that it has started."""
+        with self._lock:
+            running = child in self._running
+            self._running.discard(child)
+        if running:
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(GRACE_SECONDS)
+                    return
 
     def stop(self) -> None:
         """End every child: first politely, so that it can end its kernel, then not."""

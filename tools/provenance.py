@@ -17,7 +17,18 @@ ORDER = (
     *("parameters", "seeds", "device", "threads", "versions"),
 )
 # A change in one of these may change what a chapter says.
-TRACKED = ("book", "icl_lib", "tools", "requirements.txt", "pyproject.toml")
+TRACKED = (
+    *(
+        "book",
+        "icl_lib",
+        "tools",
+        "benchmarks/results",
+        "_toc.yml",
+        "_config.yml",
+        "requirements.txt",
+        "pyproject.toml",
+    ),
+)
 
 
 def commit(root: Path) -> str:

@@ -1,5 +1,6 @@
 """References: the text that each code cell is known to print, committed and compared by nbval."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ from tools import notebooks
 from tools.errors import BookError, listing
 from tools.files import digest
 from tools.layout import Layout
-from tools.tolerance import TAG
+from tools.tolerance import TAG, agree, first_difference, rtol_of
 
 # What of an output is text that nbval compares. Pictures and HTML are made from the same numbers.
 TEXT_TYPES = ("text/plain", "text/markdown", "text/latex", "application/papermill.record/text/plain")
+# Comments by which nbval leaves a cell or its output out.
+MARKER = re.compile(r"^\s*#\s*(?:NBVAL|PYTEST_VALIDATE)\w*", re.MULTILINE)
 HINT = "run `make reference{}` and review the difference"
 
 
@@ -116,6 +119,33 @@ def check_structure(
         raise BookError(f"chapter {page}: the reference {path_of(layout, page)} {problem}; {_hint(layout)}")
 
 
+def check_texts(layout: Layout, page: str, reference: NotebookNode, executed: NotebookNode) -> None:
+    """Raise `BookError` where the executed notebook, which is what a page shows, does not agree with the reference."""
+    pairs = zip(notebooks.code_cells(reference), notebooks.code_cells(executed), strict=True)
+    for number, (old, new) in enumerate(pairs, start=1):
+        expected, got = _printed(old), _printed(new)
+        rtol = rtol_of(notebooks.tags(old))
+        if [kind for kind, _ in expected] != [kind for kind, _ in got]:
+            raise BookError(f"chapter {page}: code cell {number} has other outputs than its reference; {_hint(layout)}")
+        for (_, ours), (_, theirs) in zip(expected, got, strict=True):
+            if not agree(ours, theirs, rtol):
+                one, other = first_difference(ours, theirs, rtol)
+                raise BookError(
+                    f"chapter {page}: code cell {number} differs from its reference\n  expected  {one}\n  got       {other}"
+                )
+
+
+def _printed(cell: NotebookNode) -> list[tuple[str, str]]:
+    """Kind and text of all that a cell prints."""
+    found = []
+    for output in texts(cell):
+        if output.output_type == "stream":
+            found.append((output.name, output.text))
+        else:
+            found += [(kind, str(value)) for kind, value in sorted(output.data.items())]
+    return found
+
+
 def _structure(reference: NotebookNode, cells: Sequence[NotebookNode], executed: NotebookNode | None) -> str:
     own = notebooks.code_cells(reference)
     if len(own) != len(reference.cells):
@@ -136,6 +166,10 @@ def _structure(reference: NotebookNode, cells: Sequence[NotebookNode], executed:
 
 
 def _compare_cell(old: NotebookNode, new: NotebookNode) -> str:
+    if marker := MARKER.search(old.source):
+        return f"asks nbval to compare less by {marker[0].strip()!r}"
+    if foreign := set(notebooks.tags(old)) - set(checking_tags(old)):
+        return f"has tags that nbval may obey, {listing(foreign)},"
     if old.source != new.source:
         return "is stale: its code differs from the chapter's"
     if checking_tags(old) != checking_tags(new):

@@ -78,8 +78,8 @@ class Site:
         key = self._key(config)
         stamp = self.layout.build / "site.json"
         known = read_json(stamp)
-        index = self.layout.html / "index.html"
-        if not (isinstance(known, dict) and known.get("key") == key and index.is_file()):
+        whole = isinstance(known, dict) and known.get("key") == key and known.get("files") == self._rendered()
+        if not whole:
             self.progress.start("site", "build")
             stamp.unlink(missing_ok=True)
             folder, peak = self.render(config, "html")
@@ -87,11 +87,17 @@ class Site:
             shutil.rmtree(folder.parent)
             self.progress.end("site", "build", time.perf_counter() - start)
             self._write_side_files(side_files)
-            write_atomically(stamp, json_bytes({"key": key}))
+            write_atomically(stamp, json_bytes({"key": key, "files": self._rendered()}))
             timings.add("site", time.perf_counter() - start, peak_bytes=peak)
         else:
             self._write_side_files(side_files)
             timings.add("site", time.perf_counter() - start)
+
+    def _rendered(self) -> str:
+        """Digest of what Sphinx has left of the site, the files beside the pages aside."""
+        html, side = self.layout.html, self.layout.html / SIDE_FOLDER
+        files = [path for path in html.rglob("*") if path.is_file() and side not in path.parents]
+        return digest([[path.relative_to(html).as_posix(), digest_file(path)] for path in sorted(files)])
 
     def _key(self, config: bytes) -> str:
         stage = read_json(self.layout.build / "stage.json")
@@ -101,8 +107,7 @@ class Site:
             [
                 stage["content"],
                 digest(config),
-                digest_file(Path(__file__)),
-                [digest_file(path) for path in sorted((TOOLS / "tools" / "sphinx_ext").glob("*.[jp][sy]"))],
+                [digest_file(path) for path in sorted((TOOLS / "tools").rglob("*.[jp][sy]"))],
                 digests.installed_versions(self.layout.root / "requirements.txt"),
                 # Pages may show docstrings.
                 [digest_file(path) for path in sorted((self.layout.root / digests.LIBRARY).rglob("*.py"))],

@@ -141,11 +141,6 @@ def _f(p: Setting) -> Tensor:
     return p.z.softmax(-1)
 
 
-def _gradient_in_logits(p: Setting) -> Tensor:
-    f = _f(p)
-    return apply_softmax_jacobian(f, f - p.b)
-
-
 def _curvatures(p: Setting) -> Tensor:
     return eigenvalues(curvature_matrix(_f(p), p.b))
 

@@ -1,7 +1,9 @@
 """The directive {parameters-table}: every parameter of every chapter, from the cells that declare them."""
 
+import ast
+import io
 import json
-import re
+import tokenize
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,6 @@ from sphinx.util.docutils import SphinxDirective
 from tools.notebooks import PARAMETERS
 from tools.sphinx_ext.argument import CONTENTS, chapters
 
-LINE = re.compile(r"^(?P<name>\w+) = (?P<value>.*?)\s*(?:#\s*(?P<meaning>.*))?$")
 HEADINGS = ("Chapter", "Parameter", "Default", "Meaning")
 
 
@@ -32,11 +33,21 @@ def declared(folder: Path, page: str) -> list[tuple[str, str, str]]:
     cells: list[dict[str, Any]] = json.loads(path.read_text())["cells"]
     sources = ["".join(cell["source"]) for cell in cells if PARAMETERS in cell["metadata"].get("tags", [])]
     found: list[tuple[str, str, str]] = []
-    for match in (LINE.match(line) for source in sources for line in source.splitlines()):
-        if match is not None:
-            above = found[-1][2] if found else ""
-            found.append((match["name"], match["value"], (match["meaning"] or above).strip()))
+    for source in sources:
+        meanings = _comments(source)
+        for statement in ast.parse(source).body:
+            if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
+                target = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
+                value = ast.get_source_segment(source, statement.value) or ""
+                above = found[-1][2] if found else ""
+                found.append((ast.unparse(target), value, meanings.get(statement.end_lineno or 0) or above))
     return found
+
+
+def _comments(source: str) -> dict[int, str]:
+    """The comments of a cell, by line."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return {token.start[0]: token.string.lstrip("# ").strip() for token in tokens if token.type == tokenize.COMMENT}
 
 
 class ParametersTable(SphinxDirective):
