@@ -1,8 +1,7 @@
 """Plot forms of the chapters on classification."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy
 import pandas

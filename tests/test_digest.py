@@ -4,7 +4,18 @@ import pytest
 import random_documents
 import toy_experiment
 
+from icl_lib import digest
 from icl_lib.digest import code, library_digest, module_digest, modules_reached
+
+
+def test_a_module_that_was_written_since_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process computes belongs to the text that it has imported."""
+    digest.check_unchanged()
+    changed = {path: state for path, state in digest._AT_START.items() if path.name != "kernels.py"}
+    monkeypatch.setattr(digest, "_AT_START", changed)
+    with pytest.raises(RuntimeError, match=r"kernels\.py changed after this process started"):
+        digest.check_unchanged()
+
 
 FILES = {
     "__init__.py": "",

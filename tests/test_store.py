@@ -64,6 +64,7 @@ def test_two_classes_with_the_same_fields_have_two_keys() -> None:
 def test_the_key_changes_with_device_versions_and_the_text_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     known = key(CONFIG, CPU)
     assert key(CONFIG, torch.device("cuda")) != known
+    assert {"python", "torch", "numpy", "scipy", "scikit-learn"} <= set(json.loads(known)["versions"])
     monkeypatch.setattr(torch, "__version__", "0.0")
     assert key(CONFIG, CPU) != known
     monkeypatch.undo()
@@ -86,6 +87,24 @@ def test_a_damaged_file_is_no_result(damage: str, store: Store) -> None:
     assert store.load(name) is None
     store.save(name, RESULT)
     assert store.load(name) is not None
+
+
+def test_whatever_a_damaged_file_makes_hdf5_raise_it_is_no_result(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = key(CONFIG, CPU)
+    store.save(name, RESULT)
+
+    def fails(*_: object, **__: object) -> None:
+        raise KeyError("Unable to synchronously open object")
+
+    monkeypatch.setattr(store_module.xarray, "open_dataset", fails)
+    assert store.load(name) is None
+
+
+def test_a_result_can_be_read_by_others(store: Store) -> None:
+    store.save(key(CONFIG, CPU), RESULT)
+    assert store.path(key(CONFIG, CPU)).stat().st_mode & 0o777 == 0o644
 
 
 @pytest.mark.parametrize("kept", [0.05, 0.3, 0.6, 0.9, 0.99])

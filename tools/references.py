@@ -125,14 +125,15 @@ def check_texts(layout: Layout, page: str, reference: NotebookNode, executed: No
     for number, (old, new) in enumerate(pairs, start=1):
         expected, got = _printed(old), _printed(new)
         rtol = rtol_of(notebooks.tags(old))
+        where = (
+            f"chapter {page}, code cell {number} of its reference: {old.source.splitlines()[0] if old.source else ''}"
+        )
         if [kind for kind, _ in expected] != [kind for kind, _ in got]:
-            raise BookError(f"chapter {page}: code cell {number} has other outputs than its reference; {_hint(layout)}")
+            raise BookError(f"{where}\n  has other outputs than the page; {_hint(layout)}")
         for (_, ours), (_, theirs) in zip(expected, got, strict=True):
             if not agree(ours, theirs, rtol):
                 one, other = first_difference(ours, theirs, rtol)
-                raise BookError(
-                    f"chapter {page}: code cell {number} differs from its reference\n  expected  {one}\n  got       {other}"
-                )
+                raise BookError(f"{where}\n  the page differs\n  expected  {one}\n  got       {other}")
 
 
 def _printed(cell: NotebookNode) -> list[tuple[str, str]]:

@@ -171,6 +171,63 @@ def test_a_changed_number_fails_with_chapter_cell_expected_and_got(copy: Path) -
     assert "got       slope 0.16666666666666666 points 5" in message
 
 
+def test_a_page_that_shows_another_number_than_its_reference_is_refused(copy: Path) -> None:
+    """Nbval compares what it computes itself, so it would pass."""
+    one = next(one for one in executed(copy) if one.page.name == "part/curve")
+    layout, reference = Layout(copy), references.read(Layout(copy), "part/curve")
+    references.check_texts(layout, "part/curve", reference, one.notebook())
+    replace(one.path, "slope 0.16666666666666666", "slope 0.16670000000000000")
+    with pytest.raises(BookError, match=r"the page differs\n  expected  slope 0\.16666666666666666 points 5"):
+        references.check_texts(layout, "part/curve", reference, one.notebook())
+    replace(one.path, "slope 0.16670000000000000", "")
+    with pytest.raises(BookError):
+        references.check_texts(layout, "part/curve", reference, one.notebook())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            '"print(',
+            '"# NBVAL_IGNORE_OUTPUT\\n",\n    "print(',
+            "asks nbval to compare less by '# NBVAL_IGNORE_OUTPUT'",
+        ),
+        ('"rtol-1e-4"', '"rtol-1e-4", "nbval-ignore-output"', "tags that nbval may obey, nbval-ignore-output"),
+    ],
+)
+def test_a_reference_that_asks_nbval_for_less_is_refused(copy: Path, old: str, new: str, message: str) -> None:
+    change_reference(copy, old, new)
+    with pytest.raises(BookError, match=message):
+        check(copy)
+
+
+def test_options_of_pytest_from_outside_change_no_check(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--nbval-lax")
+    change_reference(copy, "slope 0.16666666666666666", "slope 0.16670000000000000")
+    monkeypatch.setattr(references, "check_texts", lambda *_: None)
+    with pytest.raises(BookError, match=r"expected  slope 0\.16670000000000000"):
+        check(copy)
+
+
+def test_a_library_that_changes_while_a_chapter_runs_ends_the_build(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its result would be kept under the key of the library as it was planned."""
+    module = copy / "icl_lib/numbers.py"
+    replace(copy / "book/sums.md", "print(f", f"open({str(module)!r}, 'a').write('ONE = 1\\n')\nprint(f")
+    assert build(copy) == 1
+    assert "chapter sums: icl_lib/numbers.py changed while it ran; run again" in capsys.readouterr().err
+    assert stale(copy) == {"sums"}
+
+
+def test_a_damaged_site_is_built_again(copy: Path) -> None:
+    page = copy / "_build/html/part/curve.html"
+    whole = page.read_bytes()
+    page.write_bytes(whole[:-100])
+    assert build(copy) == 0
+    assert page.read_bytes() == whole
+
+
 def test_noise_within_the_tolerance_passes_and_is_not_checked_again(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

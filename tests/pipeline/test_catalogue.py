@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from fixture_book import HEADER, replace
+from fixture_book import HEADER, replace, write_book
 
 from tools.catalogue import load
 from tools.errors import BookError
@@ -65,6 +65,16 @@ def test_files_that_do_not_fit_are_named(checkout: Path, file: str, old: str, ne
     replace(checkout / file, old, new)
     with pytest.raises(BookError, match=message):
         load(Layout(checkout, "smoke"))
+
+
+def test_a_page_that_is_not_listed_is_named_wherever_the_checkout_lies(tmp_path: Path) -> None:
+    for name in ("plain", "_hidden"):
+        root = write_book(tmp_path / name)
+        (root / "book/extra.md").write_text("# Extra\n")
+        (root / "book/_drafts").mkdir()
+        (root / "book/_drafts/draft.md").write_text("# Draft\n")
+        with pytest.raises(BookError, match=r"not listed in _toc.yml: book/extra\.md$"):
+            load(Layout(root))
 
 
 def test_a_profile_can_leave_out_a_further_run(checkout: Path) -> None:

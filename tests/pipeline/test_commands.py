@@ -19,6 +19,7 @@ from tools.cli import main
 from tools.execute import Surroundings, plan
 from tools.layout import Layout
 from tools.notebooks import read_chapter
+from tools.processes import Children
 
 PARAMETERS = "\n```{code-cell} ipython3\n:tags: [parameters]\n\nn = 5\n```\n"
 TWO_CELLS = "\n```{code-cell} ipython3\nx = 1\n```\n\n```{code-cell} ipython3\n%s\n```\n"
@@ -198,6 +199,34 @@ def test_the_store_of_a_chapter_is_that_of_the_build_unless_another_is_named(
     assert kernels.environment(layout, checkout, results="off")["ICL_STORE"] == "off"
     monkeypatch.setenv("ICL_STORE", "off")
     assert kernels.environment(layout, checkout)["ICL_STORE"] == "off"
+
+
+def test_a_kernel_has_the_threads_of_its_key_and_no_options_of_pytest(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MKL_NUM_THREADS", "8")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--nbval-lax")
+    variables = kernels.environment(Layout(checkout), checkout)
+    assert {variables[name] for name in kernels.THREADS} == {kernels.threads()}
+    assert "PYTEST_ADDOPTS" not in variables
+
+
+def test_a_child_is_ended_when_what_listens_to_it_fails(tmp_path: Path) -> None:
+    program = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    told: list[int] = []
+
+    def listen(line: str) -> None:
+        told.append(int(line))
+        raise KeyError(line)
+
+    children, start = Children(), time.monotonic()
+    with pytest.raises(KeyError):
+        children.run(
+            [sys.executable, "-c", program], cwd=tmp_path, environment={}, log=tmp_path / "log", on_line=listen
+        )
+    children.stop()
+    assert time.monotonic() - start < 4
+    assert not is_alive(told[0])
 
 
 def test_relative_folders_are_those_of_the_checkout_and_not_of_a_kernel(

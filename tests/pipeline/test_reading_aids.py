@@ -16,7 +16,7 @@ CONTENTS = {
         {"caption": "Two", "chapters": [{"file": "two/c"}]},
     ]
 }
-PARAMETERS = "n = 5  # words of a document\nrates = [1.0, 2.0]\nname = 'x # y'   # a text"
+PARAMETERS = "n = 5  # words of a document\nrates = [1.0, 2.0]\nname = 'x # y'   # a text\nshare: float = 0.5  # of all"
 
 
 @pytest.fixture
@@ -57,10 +57,11 @@ def test_the_drawing_has_a_box_for_each_chapter_and_a_line_for_each_need(staged:
 
 def test_parameters_are_read_with_default_and_meaning(staged: Path) -> None:
     assert parameters.declared(staged, "a") == []
-    name, rates, text = parameters.declared(staged, "one/b")
+    name, rates, text, typed = parameters.declared(staged, "one/b")
     assert name == ("n", "5", "words of a document")
     assert rates == ("rates", "[1.0, 2.0]", "words of a document")
-    assert text[0] == "name"
+    assert text == ("name", "'x # y'", "a text")
+    assert typed == ("share", "0.5", "of all")
 
 
 def test_every_parameter_of_the_book_says_what_it_means() -> None:
