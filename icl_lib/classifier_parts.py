@@ -1,9 +1,12 @@
-"""Where the loss of a trained softmax head exceeds that of the fitted step: structure, gain, or width."""
+"""Where a trained softmax head differs from the fitted step: structure, gain, or width."""
 
+import numpy
 import pandas
+import torch
 import xarray
 from torch import Tensor
 
+from icl_lib import alignment
 from icl_lib.classifier_summaries import learned_gain, learned_width
 from icl_lib.descent import cross_entropy, fit_rate
 from icl_lib.experiments.classification import STEPS, ClassifierCloseness
@@ -20,8 +23,7 @@ def excess_parts(config: ClassifierCloseness, result: xarray.Dataset) -> pandas.
     `off structure` = L_SA − L(β, η), `gain off` = L(β, η) − L(β, η(β)), `width off` = L(β, η(β)) − L_GD.
     Raises `ValueError` for linear attention, whose scores have no scale of their own.
     """
-    if config.attention != "softmax":
-        raise ValueError(f"config must be one of softmax attention, got attention={config.attention!r}")
+    _check_softmax(config)
     tuning = config.task.sample(config.tuning, stream(config.seed, "tune"))
     rows = []
     for repetition, (beta, gain) in enumerate(
@@ -40,6 +42,32 @@ def excess_parts(config: ClassifierCloseness, result: xarray.Dataset) -> pandas.
             }
         )  # fmt: skip
     return pandas.DataFrame(rows)
+
+
+def with_own_step(config: ClassifierCloseness, result: xarray.Dataset) -> xarray.Dataset:
+    """`result` with `context_loss_own`, `context_probability_own`, `context_entropy_own`, (repetition, context) each.
+
+    They are those of the step with the head's own width and gain, on the head's test contexts. From the head this
+    step differs by what lies beside the construction's pattern only.
+    """
+    _check_softmax(config)
+    width, gain = learned_width(result, config.task.d).tolist(), learned_gain(result, config.task.d).tolist()
+    found: dict[str, list[numpy.ndarray]] = {"loss": [], "probability": [], "entropy": []}
+    for repetition, beta, eta in zip(result.repetition.values.tolist(), width, gain, strict=True):
+        test = config.task.sample(config.test, stream(config.seed, "test", repetition))
+        own = eta * _features(test, beta).squeeze(-1)
+        p = torch.softmax(own, dim=-1)
+        found["loss"].append(cross_entropy(own, test.y_query).numpy())
+        found["probability"].append((p * test.y_query).sum(-1).numpy())
+        found["entropy"].append(alignment.entropy(p).numpy())
+    return result.assign(
+        {f"context_{name}_own": (("repetition", "context"), numpy.stack(values)) for name, values in found.items()}
+    )
+
+
+def _check_softmax(config: ClassifierCloseness) -> None:
+    if config.attention != "softmax":
+        raise ValueError(f"config must be one of softmax attention, got attention={config.attention!r}")
 
 
 def _features(context: Examples, beta: float) -> Tensor:

@@ -10,11 +10,12 @@ import numpy
 import pandas
 import torch
 import xarray
+from scipy.stats import norm
 from torch import Tensor
 
 from icl_lib.claims import Measurement, over_repetitions
 from icl_lib.classifier_attention import Row
-from icl_lib.validation import check_integer
+from icl_lib.validation import check_integer, check_number
 
 
 def classification_table(result: xarray.Dataset) -> pandas.DataFrame:
@@ -53,6 +54,13 @@ def layer_blocks(result: xarray.Dataset, d: int) -> dict[str, Tensor]:
 def learned_width(result: xarray.Dataset, d: int) -> Tensor:
     """β as learned, the mean of A_xx's diagonal, for every repetition (R,); negative in the wrong basin."""
     return _row(result, d).width
+
+
+def by_sign(result: xarray.Dataset, d: int) -> dict[str, xarray.Dataset]:
+    """The repetitions that ended with β > 0, and those with β < 0; a group without any is left out."""
+    positive = learned_width(result, d).numpy() > 0
+    groups = {"β > 0": positive, "β < 0": ~positive}
+    return {name: result.isel(repetition=chosen) for name, chosen in groups.items() if chosen.any()}
 
 
 def _row(result: xarray.Dataset, d: int) -> Row:
@@ -107,6 +115,21 @@ def paired(first: xarray.Dataset, second: xarray.Dataset) -> Measurement:
 def z_score(difference: float, standard_error: float) -> float:
     """A difference in units of its standard error; 0 for one that is 0 without error."""
     return 0.0 if difference == 0 else difference / standard_error
+
+
+def wilson(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval for a share: all p with |successes/trials − p| ≤ z √(p(1 − p)/trials).
+
+    Its length is not 0 where the share seen is 0 or 1.
+    """
+    check_integer("trials", trials, 1)
+    check_integer("successes", successes, 0, trials)
+    check_number("level", level, above=0, maximum=0.9999)
+    share, z = successes / trials, float(norm.isf((1 - level) / 2))
+    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z / (1 + z**2 / trials) * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
+    # Where the share is 0 or 1 its end of the interval is that, up to rounding.
+    return min(share, centre - half), max(share, centre + half)
 
 
 def crossing(

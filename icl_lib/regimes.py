@@ -7,18 +7,35 @@ from scipy.stats import norm
 
 from icl_lib.claims import Measurement
 from icl_lib.classifier_summaries import crossing, z_score
+from icl_lib.descent import fit
+from icl_lib.device import one_thread
+from icl_lib.experiments.fitted_classifiers import LINEAR, SOFTMAX, collect, compare, contexts
+from icl_lib.tasks import SphereClassification
 from icl_lib.validation import check_integer, check_number
 
 
-def simultaneous_limit(cells: int, level: float = 0.05) -> float:
-    """The z that the least of `cells` independent standard normals undercuts with probability `level` (Šidák).
+def simultaneous_limit(cells: int, level: float = 0.05, sides: int = 1) -> float:
+    """The z such that the least of `cells` independent standard normals is below −z with probability `level` (Šidák).
 
-    Where two models were equal in every cell, a rule that asks each cell for z ≥ this would blame one of them in
-    a share `level` of all maps.
+    Where two models were equal in every cell, a rule that asks each cell for a score of at least −z would blame one
+    of them in a share `level` of all maps. With two `sides` it is the largest absolute value that exceeds z.
     """
     check_integer("cells", cells, 1)
+    check_integer("sides", sides, 1, 2)
     check_number("level", level, above=0, maximum=0.5)
-    return float(norm.isf(1 - (1 - level) ** (1 / cells)))
+    return float(norm.isf((1 - (1 - level) ** (1 / cells)) / sides))
+
+
+def at_width(task: SphereClassification, width: float, tuning: int, test: int, seed: int) -> Measurement:
+    """Loss of the linear step − loss of the softmax step with β = `width`, paired; rates are fitted, the width is not.
+
+    The contexts are those of `FittedSteps` with the same numbers.
+    """
+    with one_thread():
+        scores, y = collect(contexts(task, tuning, "tune", seed))
+        fits = [fit(LINEAR, scores, y), fit(SOFTMAX, scores, y, (width, width))]
+        found = compare(fits, contexts(task, test, "test", seed)).isel(step=1)
+    return Measurement(float(found.difference), float(found.standard_error))
 
 
 def least_scores(frame: pandas.DataFrame, by: str = "d", fit_error: float = 0.0) -> dict[int, Measurement]:

@@ -11,8 +11,10 @@ from sklearn.linear_model import LogisticRegression
 
 from icl_lib import references
 from icl_lib.alignment import classifier_model_cos, classifier_model_diff, entropy
-from icl_lib.classifier_parts import excess_parts
+from icl_lib.classifier_attention import Row, logits, token_columns
+from icl_lib.classifier_parts import excess_parts, with_own_step
 from icl_lib.classifier_summaries import (
+    by_sign,
     classification_table,
     context_agreement,
     correlations,
@@ -25,6 +27,7 @@ from icl_lib.classifier_summaries import (
     relative_excess,
     scatter_table,
     summary,
+    wilson,
     z_score,
 )
 from icl_lib.descent import cross_entropy, kernel_classifier_step
@@ -178,6 +181,39 @@ def test_the_parts_of_the_excess_add_up_and_name_what_is_off():
     assert (constructed["width off"] > 0.01).all()
     with pytest.raises(ValueError, match="config must be one of softmax attention"):
         excess_parts(paper_scale(TASK, "linear", **SMALL), result)
+
+    # That layer is the step with its own width and gain, and the trained one is not.
+    def loss_and_own(found):
+        both = with_own_step(config, found)
+        return both.context_loss_own.values, both
+
+    W_own, V_own = (torch.from_numpy(matrix) for matrix in (W, V))
+    for repetition in (0, 1):
+        test = TASK.sample(config.test, stream(config.seed, "test", repetition))
+        row = Row.of(W_own, W_own, V_own, TASK.d)
+        p = torch.softmax(logits("softmax", token_columns(test), Row(row.A[repetition], row.V[repetition])), -1)
+        own, both = loss_and_own(layer)
+        numpy.testing.assert_allclose(own[repetition], -(p * test.y_query).sum(-1).log(), atol=1e-5)
+        numpy.testing.assert_allclose(both.context_entropy_own[repetition], entropy(p), atol=1e-5)
+        numpy.testing.assert_allclose(both.context_probability_own[repetition], (p * test.y_query).sum(-1), atol=1e-5)
+    # Repetitions are told apart by their names, not their places.
+    numpy.testing.assert_array_equal(loss_and_own(layer.isel(repetition=[1]))[0][0], own[1])
+    with pytest.raises(ValueError, match="config must be one of softmax attention"):
+        with_own_step(paper_scale(TASK, "linear", **SMALL), result)
+
+
+def test_trainings_are_told_apart_by_the_sign_of_their_width():
+    W = numpy.stack([sign * numpy.eye(6, dtype="float32") for sign in (1, -1, 1)])
+    names = ("repetition", "row", "column")
+    keys = numpy.stack([numpy.eye(6, dtype="float32")] * 3)
+    result = xarray.Dataset({"W_Q": (names, W), "W_K": (names, keys), "W_V": (names, keys)})
+    result = result.assign_coords(repetition=[0, 1, 2])
+    groups = by_sign(result, 3)
+    assert {name: group.repetition.values.tolist() for name, group in groups.items()} == {
+        "β > 0": [0, 2],
+        "β < 0": [1],
+    }
+    assert list(by_sign(result.isel(repetition=[1]), 3)) == ["β < 0"]
 
 
 @pytest.mark.parametrize(
@@ -422,6 +458,21 @@ def test_crossings_are_interpolated_in_log_length():
     assert 0 < found.standard_error < 20
     assert crossing([10, 100], [0.1, 0.2], [0.01, 0.01]) is None
     assert crossing([10, 100], [-0.2, -0.1], [0.01, 0.01]) is None
+
+
+def test_wilson_intervals_solve_their_equation():
+    for successes in (0, 1, 8, 20):
+        low, high = wilson(successes, 20)
+        for end in (low, high):
+            gap = abs(successes / 20 - end)
+            assert gap == pytest.approx(1.959964 * math.sqrt(end * (1 - end) / 20), abs=1e-6) or gap == 0
+        assert 0 <= low <= successes / 20 <= high <= 1
+        assert high - low > 0.1
+    assert wilson(0, 20)[1] == pytest.approx(1 - wilson(20, 20)[0])
+    with pytest.raises(ValueError, match="successes must be an integer"):
+        wilson(21, 20)
+    with pytest.raises(ValueError, match="level must be a finite number"):
+        wilson(1, 20, level=1.0)
 
 
 def test_z_scores():

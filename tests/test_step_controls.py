@@ -13,7 +13,7 @@ from icl_lib.device import one_thread
 from icl_lib.experiments.fitted_classifiers import LINEAR, SOFTMAX, FittedSteps, collect, contexts
 from icl_lib.experiments.step_controls import STEPS, ForeignRateStep, NamedSteps, NearStep
 from icl_lib.kernels import KernelStep, Scores
-from icl_lib.regimes import crossings, least_scores, simultaneous_limit
+from icl_lib.regimes import at_width, crossings, least_scores, simultaneous_limit
 from icl_lib.tasks import SphereClassification
 
 TASK = SphereClassification(30, 4, 4)
@@ -119,6 +119,22 @@ def test_the_limit_is_undercut_in_one_map_of_twenty():
         simultaneous_limit(0)
     with pytest.raises(ValueError, match="level must be a finite number"):
         simultaneous_limit(3, level=0.0)
+
+
+def test_a_limit_for_two_sides_is_exceeded_as_often():
+    limit = simultaneous_limit(24, sides=2)
+    assert (norm.cdf(limit) - norm.cdf(-limit)) ** 24 == pytest.approx(0.95)
+    assert limit > simultaneous_limit(24)
+    with pytest.raises(ValueError, match="sides must be an integer in"):
+        simultaneous_limit(24, sides=3)
+
+
+def test_a_given_width_is_compared_on_the_same_contexts():
+    fitted = FittedSteps(TASK, tuning=300, test=400).compute(CPU).isel(step=1)
+    same = at_width(TASK, float(fitted.beta), 300, 400, 0)
+    assert same.value == pytest.approx(float(fitted.difference), abs=1e-9)
+    assert same.standard_error == pytest.approx(float(fitted.standard_error))
+    assert at_width(TASK, 1000.0, 300, 400, 0).value < same.value - 0.1
 
 
 def cells():

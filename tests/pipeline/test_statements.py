@@ -33,7 +33,7 @@ WITHOUT_STATEMENT = {
         descent.fit descent.fit_rate descent.minimise_over_widths
         descent_rate.best_rate descent_rate.minimise_over_rates""",
     "summaries of results: means, scores, tables": """
-        alignment.cosine alignment.entropy classifier_parts.excess_parts
+        alignment.cosine alignment.entropy classifier_parts.*
         classifier_summaries.* regimes.* summaries.*""",
     "other solvers and classifiers, for comparison": "newton.* newton_reference.* references.*",
     "drawing of tasks": "document_blocks.* reduced_sampling.*",
