@@ -93,13 +93,6 @@ def off_structure(result: xarray.Dataset, d: int) -> Tensor:
     return torch.stack(worst).amax(0)
 
 
-def relative_excess(result: xarray.Dataset, name: str = "loss_sa", step: int = -1) -> numpy.ndarray:
-    """(loss − L_GD) / (log C − L_GD) for every repetition: the share of the step's gain that is missing."""
-    at = result.isel(step=step)
-    gain = math.log(int(result.classes)) - float(at.loss_gd.mean())
-    return ((at[name] - at.loss_gd) / gain).values
-
-
 def paired(first: xarray.Dataset, second: xarray.Dataset) -> Measurement:
     """Loss of `first` − loss of `second` after training, over the test contexts that both were measured on.
 

@@ -24,7 +24,6 @@ from icl_lib.classifier_summaries import (
     learned_width,
     off_structure,
     paired,
-    relative_excess,
     scatter_table,
     summary,
     wilson,
@@ -126,10 +125,6 @@ def test_tables_and_numbers_of_a_result(small):
     assert learned_width(result, 3).shape == (2,)
     assert blocks["V_yy"].sum(-2).abs().max() < 1e-4
     assert summary(result)["L_GD"] == pytest.approx(float(result.loss_gd.mean()))
-    excess = relative_excess(result)
-    gain = math.log(3) - float(result.loss_gd.isel(step=-1).mean())
-    numpy.testing.assert_allclose(excess, (result.loss_sa - result.loss_gd).isel(step=-1) / gain)
-    assert abs(relative_excess(result, "control_shuffled_loss").mean()) > 0.2
     assert paired(result, result).value == 0
     assert config.optimiser.schedule == "cosine"
 

@@ -26,7 +26,7 @@ class NearStep(KernelStep):
 
 @dataclass(frozen=True)
 class ForeignRateStep(KernelStep):
-    """The kernel step with the adaptive rates of the same queries, each given to the next context."""
+    """The kernel step with rates of the adaptive form, each given to the next context; width and gain are its own."""
 
     def checked_features(self, scores: Scores, beta: float) -> Tensor:
         """As `KernelStep`'s with the factor n/(S + 1) of another context, S = Σ e^{β(⟨x_j, x_query⟩ − 1)}."""
