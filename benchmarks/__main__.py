@@ -15,7 +15,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import torch
 
-from benchmarks import both_ways, classification, contestants, machine, memory, point, solvers
+from benchmarks import apart, both_ways, classification, contestants, machine, memory, point, solvers
 from benchmarks.agreement import check
 from benchmarks.settings import JAX_EXPLICIT, JAX_REDUCED, OURS, Race, plan, small_plan
 from benchmarks.timing import race, ratios, spread, waiting
@@ -50,7 +50,7 @@ def main() -> None:
         "rows": rows,
     }
     if device.type == "cpu":
-        record |= {"solvers": solvers.rows(small=arguments.small)}
+        record |= {"apart": apart.rows(small=arguments.small), "solvers": solvers.rows(small=arguments.small)}
     else:
         record |= {"trained": both_ways.rows(device, small=arguments.small)}
     if arguments.small:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from icl_lib.digest import module_digest
 from icl_lib.figures import PALETTE
 from icl_lib.places import checkout
+from icl_lib.validation import check_choice
 
 STYLES = {
     "this library": {"color": PALETTE["blue"], "linestyle": "-"},
@@ -82,6 +83,17 @@ def seconds(record: dict[str, Any], contestant: str, **setting: object) -> float
 def ratio(record: dict[str, Any], contestant: str, **setting: object) -> float:
     """The median over rounds of one contestant's time over this library's, at one setting. Raises as `seconds`."""
     return float(_race(record, contestant, setting).ratio)
+
+
+def apart(record: dict[str, Any], contestant: str) -> dict[str, float]:
+    """One contestant's time over this library's, each in a fresh process at the main size: median, low and high.
+
+    Raises `ValueError` for a contestant that was not timed so.
+    """
+    found = {row["contestant"]: row["ratio"] for row in record["apart"]}
+    check_choice("contestant", contestant, tuple(found))
+    ratio: dict[str, float] = found[contestant]
+    return ratio
 
 
 def _race(record: dict[str, Any], contestant: str, setting: dict[str, object]) -> pandas.Series:

@@ -35,6 +35,7 @@ def record() -> dict[str, Any]:
         "rows": rows,
         "memory": [{"contestant": who, "n": n, "megabytes": n / 10} for who in ("a", "b") for n in (5, 50)],
         "solvers": [{"n": n, "solver": who, "seconds": spread} for who in ("a", "b") for n in (5, 50)],
+        "apart": [{"contestant": "a", "seconds": spread, "ratio": {"median": 16.0, "low": 15.0, "high": 17.0}}],
         "point": {"seconds": dict.fromkeys(names, spread), "bytes of a result": 5000},
     }
 
@@ -52,6 +53,12 @@ def test_seconds_are_those_of_one_race(record: dict[str, Any]) -> None:
     for setting in ({}, {"sweep": "nowhere"}):
         with pytest.raises(ValueError, match="setting must name one race of 'this library'"):
             benchmark_results.seconds(record, "this library", **setting)
+
+
+def test_the_time_alone_is_that_of_the_contestant(record: dict[str, Any]) -> None:
+    assert benchmark_results.apart(record, "a")["median"] == 16
+    with pytest.raises(ValueError, match="contestant must be one of 'a', got 'b'"):
+        benchmark_results.apart(record, "b")
 
 
 def test_the_exponent_is_that_of_the_times(record: dict[str, Any]) -> None:
