@@ -1,18 +1,16 @@
 """Contestants in a process each, whose memory no other has shaped: `python -m benchmarks.apart CONTESTANT SMALL`."""
 
 import json
-import subprocess
 import sys
 
 import torch
 
 from benchmarks import machine
 from benchmarks.contestants import contestants
-from benchmarks.settings import LOOP, MAIN, OURS, Setting
+from benchmarks.settings import LOOP, MAIN, OURS, SMALL
 from benchmarks.timing import race, ratios, spread, waiting
 
 ROUNDS = 7
-SMALL = Setting(n=6, d=3, batch=8, repetitions=2)
 
 
 def rows(*, small: bool = False) -> list[dict[str, object]]:
@@ -23,13 +21,7 @@ def rows(*, small: bool = False) -> list[dict[str, object]]:
     seconds: dict[str, list[float]] = {name: [] for name in (OURS, LOOP)}
     for _ in range(1 if small else ROUNDS):
         for name in seconds:
-            done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.apart", name, str(small)],
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-            )
-            seconds[name].append(json.loads(done.stdout))
+            seconds[name].append(machine.in_own_process("benchmarks.apart", name, str(small)))
     found: list[dict[str, object]] = []
     for name in seconds:
         times, ratio = spread(seconds[name]), ratios(seconds, name, OURS)

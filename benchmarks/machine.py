@@ -1,7 +1,10 @@
 """The machine in words: enough to compare numbers by, and nothing that tells whose it is."""
 
+import json
 import os
 import platform
+import subprocess
+import sys
 
 import torch
 
@@ -30,6 +33,13 @@ def versions() -> dict[str, str]:
     except ModuleNotFoundError:
         return found
     return {**found, "jax": jax.__version__}
+
+
+def in_own_process(module: str, *arguments: str) -> float:
+    """The number that `python -m MODULE ARGUMENTS` prints as JSON."""
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return float(json.loads(done.stdout))
 
 
 def use_one_core() -> None:

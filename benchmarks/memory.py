@@ -1,7 +1,6 @@
 """Peak memory of a few training steps, in a process of their own: `python -m benchmarks.memory CONTESTANT N DEVICE`."""
 
 import json
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.contestants import contestants
+from benchmarks.machine import in_own_process
 from benchmarks.settings import LOOP, MAIN, OURS
 from icl_lib.training import STEPS_BEFORE_CAPTURE
 
@@ -22,17 +22,12 @@ def peaks(device: torch.device) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     for name, sizes in SIZES.items():
         for n in sizes:
-            done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.memory", name, str(n), device.type],
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-            )
-            found.append({"contestant": name, "n": n, "megabytes": json.loads(done.stdout)})
+            megabytes = in_own_process("benchmarks.memory", name, str(n), device.type)
+            found.append({"contestant": name, "n": n, "megabytes": megabytes})
     return found
 
 
-def _peak(device: torch.device) -> float:
+def peak(device: torch.device) -> float:
     """Megabytes this process has held at most: on a GPU its tensors' there."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
@@ -52,9 +47,9 @@ def main(name: str, n: int, device: torch.device) -> None:
     torch.set_num_threads(1)
     # A first step at a small size loads all code.
     contestants(replace(MAIN, n=5, d=2, batch=2, repetitions=2), device, [name])[name](1)
-    idle = _peak(device)
+    idle = peak(device)
     contestants(replace(MAIN, n=n), device, [name])[name](STEPS)
-    print(json.dumps(_peak(device) - idle))
+    print(json.dumps(peak(device) - idle))
 
 
 if __name__ == "__main__":

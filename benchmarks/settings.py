@@ -53,6 +53,7 @@ class Race:
 
 
 MAIN = Setting()
+SMALL = Setting(n=6, d=3, batch=8, repetitions=2)
 
 
 def plan() -> list[Race]:
@@ -76,5 +77,4 @@ def plan() -> list[Race]:
 
 def small_plan() -> list[Race]:
     """One small race of everyone: whether all of it runs."""
-    small = Setting(n=6, d=3, batch=8, repetitions=2)
-    return [Race("main", replace(small, query=q), plan()[0].contestants, 2) for q in ("held", "same")]
+    return [Race("main", replace(SMALL, query=q), plan()[0].contestants, 2) for q in ("held", "same")]

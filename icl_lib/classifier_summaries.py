@@ -10,12 +10,16 @@ import numpy
 import pandas
 import torch
 import xarray
-from scipy.stats import norm
+from scipy.stats import binomtest
 from torch import Tensor
 
 from icl_lib.claims import Measurement, over_repetitions
 from icl_lib.classifier_attention import Row
 from icl_lib.validation import check_integer, check_number
+
+# What the claims allow a head beside its step: a difference of the losses, and the least Model Cos.
+LOSS_LIMIT = 0.02
+LEAST_COSINE = 0.99
 
 
 def classification_table(result: xarray.Dataset) -> pandas.DataFrame:
@@ -118,11 +122,8 @@ def wilson(successes: int, trials: int, level: float = 0.95) -> tuple[float, flo
     check_integer("trials", trials, 1)
     check_integer("successes", successes, 0, trials)
     check_number("level", level, above=0, maximum=0.9999)
-    share, z = successes / trials, float(norm.isf((1 - level) / 2))
-    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    half = z / (1 + z**2 / trials) * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    # Where the share is 0 or 1 its end of the interval is that, up to rounding.
-    return min(share, centre - half), max(share, centre + half)
+    found = binomtest(successes, trials).proportion_ci(level, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def crossing(

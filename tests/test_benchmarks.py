@@ -110,8 +110,8 @@ def test_the_machine_is_told_without_its_name() -> None:
 def test_the_peak_of_memory_is_that_of_the_process_and_not_of_the_one_that_started_it() -> None:
     held = bytearray(600 * 2**20)
     held[:: 2**12] = b"\1" * len(held[:: 2**12])
-    setup = "import torch; from benchmarks.memory import _peak; cpu = torch.device('cpu')"
-    code = f"{setup}; a = _peak(cpu); x = b'1' * 2**26; print(a, _peak(cpu))"
+    setup = "import torch; from benchmarks.memory import peak; cpu = torch.device('cpu')"
+    code = f"{setup}; a = peak(cpu); x = b'1' * 2**26; print(a, peak(cpu))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     before, after = (float(number) for number in done.stdout.split())
     assert before < 550

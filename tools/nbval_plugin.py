@@ -20,7 +20,7 @@ from nbval.plugin import IPyNbCell, NbCellError
 from tools import notebooks
 from tools.check import ENDED
 from tools.files import json_bytes, write_atomically
-from tools.references import texts
+from tools.references import printed, texts
 from tools.tolerance import agree, first_difference, rtol_of
 
 POLL_SECONDS = 1.0
@@ -108,12 +108,8 @@ def _compare(item: Any, exactly: Any, test: list[NotebookNode], reference: list[
 def _fields(outputs: list[NotebookNode]) -> dict[str, list[str]]:
     """The texts of the outputs by kind, as nbval groups them."""
     fields = defaultdict(list)
-    for output in outputs:
-        if output.output_type == "stream":
-            fields[output.name].append(output.text)
-        else:
-            for name, value in output.data.items():
-                fields[name].append(notebooks.text_of(value))
+    for kind, text in printed(outputs):
+        fields[kind].append(text)
     return dict(fields)
 
 

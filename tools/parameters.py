@@ -20,7 +20,7 @@ def declared(source: str, chapter: str) -> dict[str, Any]:
     except SyntaxError as error:
         raise BookError(f"{chapter}: the parameters cell is not Python: {error.msg}, line {error.lineno}") from None
     for statement in statements:
-        target, value = _assignment(statement)
+        target, value = assignment(statement)
         if target is None or value is None:
             raise BookError(
                 f"{chapter}: the parameters cell may hold only `name = literal`, got `{ast.unparse(statement)}`"
@@ -34,7 +34,8 @@ def declared(source: str, chapter: str) -> dict[str, Any]:
     return values
 
 
-def _assignment(statement: ast.stmt) -> tuple[str | None, ast.expr | None]:
+def assignment(statement: ast.stmt) -> tuple[str | None, ast.expr | None]:
+    """Name and value of a statement that assigns to a single name, None for what it does not have."""
     if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
         target: ast.expr = statement.targets[0]
     elif isinstance(statement, ast.AnnAssign):

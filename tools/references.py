@@ -42,6 +42,17 @@ def texts(cell: NotebookNode) -> list[NotebookNode]:
     return kept
 
 
+def printed(outputs: Sequence[NotebookNode]) -> list[tuple[str, str]]:
+    """Kind and text of what `texts` has kept, in order."""
+    found = []
+    for output in outputs:
+        if output.output_type == "stream":
+            found.append((output.name, output.text))
+        else:
+            found += [(kind, notebooks.text_of(value)) for kind, value in sorted(output.data.items())]
+    return found
+
+
 def checking_tags(cell: NotebookNode) -> list[str]:
     """The tags of a cell that change how it is compared, and the one of injected parameters."""
     return sorted(tag for tag in notebooks.tags(cell) if TAG.fullmatch(tag) or tag == notebooks.INJECTED)
@@ -123,28 +134,16 @@ def check_texts(layout: Layout, page: str, reference: NotebookNode, executed: No
     """Raise `BookError` where the executed notebook, which is what a page shows, does not agree with the reference."""
     pairs = zip(notebooks.code_cells(reference), notebooks.code_cells(executed), strict=True)
     for number, (old, new) in enumerate(pairs, start=1):
-        expected, got = _printed(old), _printed(new)
+        expected, got = printed(texts(old)), printed(texts(new))
         rtol = rtol_of(notebooks.tags(old))
-        where = (
-            f"chapter {page}, code cell {number} of its reference: {old.source.splitlines()[0] if old.source else ''}"
-        )
+        first = next(iter(old.source.splitlines()), "")
+        where = f"chapter {page}, code cell {number} of its reference: {first}"
         if [kind for kind, _ in expected] != [kind for kind, _ in got]:
             raise BookError(f"{where}\n  has other outputs than the page; {_hint(layout)}")
         for (_, ours), (_, theirs) in zip(expected, got, strict=True):
             if not agree(ours, theirs, rtol):
                 one, other = first_difference(ours, theirs, rtol)
                 raise BookError(f"{where}\n  the page differs\n  expected  {one}\n  got       {other}")
-
-
-def _printed(cell: NotebookNode) -> list[tuple[str, str]]:
-    """Kind and text of all that a cell prints."""
-    found = []
-    for output in texts(cell):
-        if output.output_type == "stream":
-            found.append((output.name, output.text))
-        else:
-            found += [(kind, str(value)) for kind, value in sorted(output.data.items())]
-    return found
 
 
 def _structure(reference: NotebookNode, cells: Sequence[NotebookNode], executed: NotebookNode | None) -> str:

@@ -16,6 +16,7 @@ from tools.errors import BookError
 from tools.files import (
     digest,
     digest_file,
+    digest_tree,
     json_bytes,
     read_json,
     replace_folder,
@@ -95,9 +96,8 @@ class Site:
 
     def _rendered(self) -> str:
         """Digest of what Sphinx has left of the site, the files beside the pages aside."""
-        html, side = self.layout.html, self.layout.html / SIDE_FOLDER
-        files = [path for path in html.rglob("*") if path.is_file() and side not in path.parents]
-        return digest([[path.relative_to(html).as_posix(), digest_file(path)] for path in sorted(files)])
+        files = digest_tree(self.layout.html)
+        return digest({name: held for name, held in files.items() if not name.startswith(f"{SIDE_FOLDER}/")})
 
     def _key(self, config: bytes) -> str:
         stage = read_json(self.layout.build / "stage.json")

@@ -12,6 +12,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from tools.notebooks import PARAMETERS
+from tools.parameters import assignment
 from tools.sphinx_ext.argument import CONTENTS, chapters
 
 HEADINGS = ("Chapter", "Parameter", "Default", "Meaning")
@@ -36,11 +37,11 @@ def declared(folder: Path, page: str) -> list[tuple[str, str, str]]:
     for source in sources:
         meanings = _comments(source)
         for statement in ast.parse(source).body:
-            if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
-                target = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
-                value = ast.get_source_segment(source, statement.value) or ""
+            name, value = assignment(statement)
+            if name is not None and value is not None:
+                default = ast.get_source_segment(source, value) or ""
                 above = found[-1][2] if found else ""
-                found.append((ast.unparse(target), value, meanings.get(statement.end_lineno or 0) or above))
+                found.append((name, default, meanings.get(statement.end_lineno or 0) or above))
     return found
 
 
