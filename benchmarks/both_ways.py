@@ -4,8 +4,8 @@ from dataclasses import asdict
 
 import torch
 
-from icl_lib.claims import over_repetitions
 from icl_lib.experiments.softmax_regression import Closeness
+from icl_lib.statistics import over_repetitions
 
 SIZES = ((25, "held"), (25, "same"), (200, "held"), (200, "same"))
 CPU = torch.device("cpu")

@@ -9,13 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy
-from numpy.typing import ArrayLike
-
 from icl_lib.places import output_folder
-from icl_lib.validation import check_choice, check_integer, check_number
+from icl_lib.statistics import Measurement, within
+from icl_lib.validation import check_choice, check_integer
 
-VERDICTS = ("holds", "conditional", "fails", "undecidable")
+# Verdicts, as programs read them and as readers do.
+VERDICTS = {
+    "holds": "holds",
+    "conditional": "holds with a condition",
+    "fails": "does not hold",
+    "not resolved": "is not resolved",
+    "undecidable": "cannot be decided",
+}
 
 
 @dataclass(frozen=True)
@@ -56,33 +61,16 @@ class Claim:
         """The allowed interval in words."""
         if self.low == -math.inf:
             return f"at most {self.high:g}"
-        return f"at least {self.low:g}" if self.high == math.inf else f"between {self.low:g} and {self.high:g}"
+        if self.high == math.inf:
+            return f"at least {self.low:g}"
+        return f"exactly {self.low:g}" if self.low == self.high else f"between {self.low:g} and {self.high:g}"
 
-    def allows(self, value: float) -> bool:
-        """Whether one measured value is as claimed."""
-        return self.low <= value <= self.high
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One case's value and its standard error (0 for what is computed and not sampled)."""
-
-    value: float
-    standard_error: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_number("value", self.value)
-        check_number("standard_error", self.standard_error, minimum=0)
+    def allows(self, measured: Measurement) -> bool | None:
+        """Whether a case is as claimed; None where a limit is within two standard errors of it."""
+        return within(measured, self.low, self.high)
 
 
-def over_repetitions(values: ArrayLike) -> Measurement:
-    """Mean over repetitions and its standard error (0 for a single one). `values` (repetition,)."""
-    array = numpy.asarray(values, dtype=float).ravel()
-    error = float(array.std(ddof=1)) / math.sqrt(array.size) if array.size > 1 else 0.0
-    return Measurement(float(array.mean()), error)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Finding:
     """A claim with its cases, its control and the verdict."""
 
@@ -100,25 +88,40 @@ class Finding:
 
         return min(self.cases.items(), key=margin)
 
+    def cases_that(self, answer: bool | None) -> list[str]:
+        """The cases that are as claimed (True), are not (False), or are not resolved (None)."""
+        return [name for name, measured in self.cases.items() if self.claim.allows(measured) is answer]
+
+    @property
+    def condition(self) -> str:
+        """Which cases are as claimed and which are not resolved, in words; empty unless the verdict needs it."""
+        if self.verdict not in ("conditional", "not resolved"):
+            return ""
+        told = (("it holds for", True), ("it does not hold for", False), ("not resolved:", None))
+        lists = [(words, self.cases_that(answer)) for words, answer in told]
+        return "; ".join(f"{words} {', '.join(names)}" for words, names in lists if names)
+
     def record(self) -> dict[str, object]:
         """The claim's line in the scorecard; `value` is that of the worst case."""
         case, measured = self.worst
         fields = {k: v for k, v in dataclasses.asdict(self.claim).items() if k not in ("low", "high")}
-        held = [name for name, m in self.cases.items() if self.claim.allows(m.value)]
-        condition = f"; it holds for {', '.join(held)}" if self.verdict == "conditional" else ""
+        condition = f"; {self.condition}" if self.condition else ""
         return {
             **fields,
             "test": f"{self.claim.test}; worst of {len(self.cases)} cases: {case}{condition}",
             "tolerance": self.claim.tolerance,
             "value": measured.value,
             "standard_error": measured.standard_error,
-            "negative_control": f"{self.claim.negative_control}: {self.control.value:.3g}",
+            "negative_control": f"{self.claim.negative_control}: {self.control}",
             "verdict": self.verdict,
         }
 
+    def __repr__(self) -> str:
+        return f"finding {self.claim.id}: {self.verdict}"
+
     def _repr_markdown_(self) -> str:
-        rows = [f"| {name} | {_show(m)} | {_yes(self.claim.allows(m.value))} |" for name, m in self.cases.items()]
-        control = f"| *control: {self.claim.negative_control}* | {_show(self.control)} |"
+        rows = [f"| {name} | {m} | {answer(self.claim.allows(m))} |" for name, m in self.cases.items()]
+        control = f"| *control: {self.claim.negative_control}* | {self.control} |"
         return "\n".join(
             [
                 f"**{self.claim.statement}** ({self.claim.source}): **{describe(self.verdict)}**.",
@@ -126,7 +129,7 @@ class Finding:
                 "| case | measured | as claimed |",
                 "|:--|--:|:--|",
                 *rows,
-                f"{control} {_yes(self.claim.allows(self.control.value))} |",
+                f"{control} {answer(self.claim.allows(self.control))} |",
             ]
         )
 
@@ -134,24 +137,30 @@ class Finding:
 def describe(verdict: str) -> str:
     """The verdict as a reader says it."""
     check_choice("verdict", verdict, VERDICTS)
-    words = ("holds", "holds with a condition", "does not hold", "cannot be decided")
-    return dict(zip(VERDICTS, words, strict=True))[verdict]
+    return VERDICTS[verdict]
 
 
 def judge(claim: Claim, cases: Mapping[str, Measurement], control: Measurement) -> Finding:
-    """The verdict: undecidable if the control passes too, else holds, conditional or fails for all, some, no cases.
+    """The verdict.
+
+    - `undecidable` if the control is not clearly outside what is allowed: then the test tells nothing;
+    - `holds` or `fails` if all cases are clearly inside, or all clearly outside;
+    - `conditional` if some are clearly inside and some clearly outside;
+    - `not resolved` else: what is clear points one way, and other cases are within two standard errors of a limit.
 
     Raises `ValueError` where there is no case.
     """
     if not cases:
         raise ValueError("cases must hold at least one measurement, got none")
-    passed = [claim.allows(measured.value) for measured in cases.values()]
-    if claim.allows(control.value):
+    answers = {claim.allows(measured) for measured in cases.values()}
+    if claim.allows(control) is not False:
         verdict = "undecidable"
-    elif all(passed):
-        verdict = "holds"
+    elif {True, False} <= answers:
+        verdict = "conditional"
+    elif None in answers:
+        verdict = "not resolved"
     else:
-        verdict = "conditional" if any(passed) else "fails"
+        verdict = "holds" if answers == {True} else "fails"
     return Finding(claim, dict(cases), control, verdict)
 
 
@@ -167,10 +176,6 @@ def record(claim: Claim, cases: Mapping[str, Measurement], control: Measurement)
     return finding
 
 
-def _show(measured: Measurement) -> str:
-    error = f" ± {measured.standard_error:.1g}" if measured.standard_error else ""
-    return f"{measured.value:.4g}{error}"
-
-
-def _yes(passed: bool) -> str:
-    return "yes" if passed else "no"
+def answer(passed: bool | None) -> str:
+    """An answer as a table prints it."""
+    return {True: "yes", False: "no", None: "not resolved"}[passed]

@@ -10,12 +10,11 @@ import numpy
 import pandas
 import torch
 import xarray
-from scipy.stats import binomtest
 from torch import Tensor
 
-from icl_lib.claims import Measurement, over_repetitions
 from icl_lib.classifier_attention import Row
-from icl_lib.validation import check_integer, check_number
+from icl_lib.statistics import Measurement, over_repetitions, over_runs
+from icl_lib.validation import check_integer
 
 # What the claims allow a head beside its step: a difference of the losses, and the least Model Cos.
 LOSS_LIMIT = 0.02
@@ -109,23 +108,6 @@ def paired(first: xarray.Dataset, second: xarray.Dataset) -> Measurement:
     return Measurement(float(means.mean()), float(means.std(ddof=1)) / math.sqrt(len(means)))
 
 
-def z_score(difference: float, standard_error: float) -> float:
-    """A difference in units of its standard error; 0 for one that is 0 without error."""
-    return 0.0 if difference == 0 else difference / standard_error
-
-
-def wilson(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval for a share: all p with |successes/trials − p| ≤ z √(p(1 − p)/trials).
-
-    Its length is not 0 where the share seen is 0 or 1.
-    """
-    check_integer("trials", trials, 1)
-    check_integer("successes", successes, 0, trials)
-    check_number("level", level, above=0, maximum=0.9999)
-    found = binomtest(successes, trials).proportion_ci(level, method="wilson")
-    return float(found.low), float(found.high)
-
-
 def crossing(
     n: Sequence[int], difference: Sequence[float], error: Sequence[float], draws: int = 2000
 ) -> Measurement | None:
@@ -156,8 +138,12 @@ def _last_crossing(where: numpy.ndarray, values: numpy.ndarray) -> float | None:
     return float(where[k] + share * (where[k + 1] - where[k]))
 
 
-def summary(result: xarray.Dataset) -> dict[str, float]:
-    """What the end of training comes to, means over repetitions."""
+def summary(result: xarray.Dataset) -> dict[str, Measurement]:
+    """What the end of training comes to, means over repetitions with their standard errors."""
+    return over_runs(_ends, result)
+
+
+def _ends(result: xarray.Dataset) -> dict[str, float]:
     first, end = result.isel(step=0).mean(), result.isel(step=-1).mean()
     return {
         "L_GD": float(end.loss_gd),

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import pandas
 import xarray
 
-from icl_lib.claims import Claim, Finding, Measurement, describe, over_repetitions
+from icl_lib.claims import Claim, Finding, describe
+from icl_lib.statistics import Measurement, over_repetitions
 from icl_lib.summaries import left_over, loss_ratio
 from icl_lib.tasks import QUERIES
 from icl_lib.validation import check_choice
@@ -124,9 +125,9 @@ def verdicts(findings: Sequence[Finding]) -> pandas.DataFrame:
         {
             "claim": finding.claim.statement,
             "case": case,
-            "measured": f"{measured.value:.4g} ± {measured.standard_error:.1g}",
+            "measured": measured,
             "allowed": finding.claim.tolerance,
-            "control": f"{finding.control.value:.3g}",
+            "control": finding.control,
             "verdict": describe(finding.verdict),
         }
         for finding in findings

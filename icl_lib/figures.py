@@ -1,7 +1,8 @@
 """The book's look: one style, one palette, and the plot forms that recur."""
 
+import numbers
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from icl_lib.places import output_folder
+from icl_lib.statistics import Measurement
 from icl_lib.validation import check_choice
 
 # Okabe and Ito's colours, in an order whose greys differ too; each comes with a line style of its own.
@@ -138,24 +140,61 @@ def loss_panels(results: Mapping[tuple[str, str], Mapping[int, Any]], axis: str)
 
 
 def save_data(name: str, frame: pandas.DataFrame) -> None:
-    """Write the data of figure `name` as `data/<name>.csv` under the output folder: tidy, one header line."""
+    """Write the data of figure `name` as `data/<name>.csv` under the output folder: tidy, one header line.
+
+    A `Measurement` is written as its value; a standard error has a column of its own.
+    """
     folder = output_folder() / "data"
     folder.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(folder / f"{name}.csv", index=False, float_format="%.9g", lineterminator="\n")
+    plain = frame.map(lambda value: value.value if isinstance(value, Measurement) else value)
+    plain.to_csv(folder / f"{name}.csv", index=False, float_format="%.9g", lineterminator="\n")
 
 
-def table(frame: pandas.DataFrame, digits: int = 4, columns: Sequence[str] | None = None) -> Markdown:
-    """A data frame as a table of the page: numbers to `digits` significant digits; `columns` renames the headings."""
+def tell(prefix: str, **told: Measurement | int | str) -> None:
+    """Hand numbers and words to the prose as `<prefix>-<name>`, underscores as dashes: {glue:text}`<prefix>-<name>`.
+
+    Raises `TypeError` for a bare float, which does not say how well it is known: a trained or drawn number is a
+    `Measurement` with its error or scale, a closed form one without.
+    """
+    from myst_nb import glue
+
+    for name, value in told.items():
+        if isinstance(value, numpy.integer):
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, Measurement | int | str):
+            raise TypeError(f"{name} must be a Measurement, an int or a str, got {value!r} of {type(value).__name__}")
+        glue(f"{prefix}-{name.replace('_', '-')}", value, display=False)
+
+
+def table(
+    frame: pandas.DataFrame,
+    digits: int = 4,
+    columns: Sequence[str] | None = None,
+    exact: Collection[str] | None = (),
+) -> Markdown:
+    """A data frame as a table of the page; `columns` renames the headings.
+
+    A `Measurement` is printed as it prints itself. Bare floats, to `digits` significant digits, are for the columns
+    that `exact` names: parameters and closed forms (None: all columns). Raises `TypeError` for one elsewhere, which
+    does not say how well it is known, and `ValueError` for a name in `exact` that is no column.
+    """
+    if exact is not None and (unknown := set(exact) - set(frame.columns)):
+        raise ValueError(f"exact must name columns of {list(frame.columns)}, got {sorted(unknown)}")
+    for name in frame.columns:
+        if exact is not None and name not in exact and any(_is_float(value) for value in frame[name]):
+            raise TypeError(f"column {name!r} holds bare floats: give each as a Measurement, or name it in exact")
     headings = list(columns) if columns is not None else [str(name) for name in frame.columns]
     rows = [[_cell(value, digits) for value in row] for row in frame.itertuples(index=False)]
-    numeric = [pandas.api.types.is_numeric_dtype(frame.iloc[:, k]) for k in range(frame.shape[1])]
+    numeric = [all(isinstance(value, numbers.Real | Measurement) for value in frame[name]) for name in frame.columns]
     lines = [headings, ["--:" if right else ":--" for right in numeric], *rows]
     # A bar in a cell would end the cell, and the table would be no table any more.
     escaped = [[text.replace("|", r"\|") for text in line] for line in lines]
     return Markdown("\n".join("| " + " | ".join(line) + " |" for line in escaped))
 
 
+def _is_float(value: object) -> bool:
+    return isinstance(value, float | numpy.floating)
+
+
 def _cell(value: object, digits: int) -> str:
-    if isinstance(value, float | numpy.floating):
-        return f"{value:.{digits}g}"
-    return str(value)
+    return f"{value:.{digits}g}" if _is_float(value) else str(value)

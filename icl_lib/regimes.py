@@ -5,11 +5,11 @@ import math
 import pandas
 from scipy.stats import norm
 
-from icl_lib.claims import Measurement
-from icl_lib.classifier_summaries import crossing, z_score
+from icl_lib.classifier_summaries import crossing
 from icl_lib.descent import fit
 from icl_lib.device import one_thread
 from icl_lib.experiments.fitted_classifiers import LINEAR, SOFTMAX, collect, compare, contexts
+from icl_lib.statistics import Measurement, z_score
 from icl_lib.tasks import SphereClassification
 from icl_lib.validation import check_integer, check_number
 

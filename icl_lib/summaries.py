@@ -9,6 +9,7 @@ import pandas
 import xarray
 
 from icl_lib.experiments.softmax_regression import Closeness
+from icl_lib.statistics import Measurement, over_runs
 
 LOSSES = ("loss_sa", "loss_gd", "loss_uniform")
 # A layer whose cosine ends below the first number, and moved by less than the second in the last quarter of
@@ -43,8 +44,12 @@ def left_over(result: xarray.Dataset, name: str, end_name: str | None = None) ->
     return result[end_name or name].isel(step=-1) / result[name].isel(step=0)
 
 
-def summary(result: xarray.Dataset) -> dict[str, float]:
-    """What the end of training comes to; ratios are of means over all repetitions."""
+def summary(result: xarray.Dataset) -> dict[str, Measurement]:
+    """What the end of training comes to, with standard errors; ratios are of means over all repetitions."""
+    return over_runs(_ends, result)
+
+
+def _ends(result: xarray.Dataset) -> dict[str, float]:
     first, end = result.isel(step=0).mean(), result.isel(step=-1).mean()
     return {
         "η/n": float(result.rate.mean()),
@@ -61,8 +66,12 @@ def summary(result: xarray.Dataset) -> dict[str, float]:
     }
 
 
-def controls(result: xarray.Dataset) -> dict[str, float]:
+def controls(result: xarray.Dataset) -> dict[str, Measurement]:
     """Measures that must not look like closeness: no training, a threefold rate, the step of another task."""
+    return over_runs(_controls, result)
+
+
+def _controls(result: xarray.Dataset) -> dict[str, float]:
     first, end = result.isel(step=0).mean(), result.isel(step=-1).mean()
     return {
         "untrained: L_SA / L_GD": float(first.loss_sa / end.loss_gd),

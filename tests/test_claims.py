@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icl_lib.claims import Claim, Measurement, describe, judge, over_repetitions, record
+from icl_lib.claims import Claim, describe, judge, record
+from icl_lib.statistics import Measurement, over_repetitions
 
 CLAIM = Claim(
     id="loss-match",

@@ -21,7 +21,7 @@ from tools import notebooks
 from tools.check import ENDED
 from tools.files import json_bytes, write_atomically
 from tools.references import printed, texts
-from tools.tolerance import agree, first_difference, rtol_of
+from tools.tolerance import Rule, agree, first_difference
 
 POLL_SECONDS = 1.0
 RESULT = "notebook-cell"
@@ -96,12 +96,12 @@ def _await_reply(kernel: Any, msg_id: str, timeout: float | None = None) -> None
 
 def _compare(item: Any, exactly: Any, test: list[NotebookNode], reference: list[NotebookNode], *rest: Any) -> bool:
     """nbval's comparison, after numbers that agree have been made equal."""
-    rtol = rtol_of(notebooks.tags(item.cell))
+    rule = Rule.of(notebooks.tags(item.cell))
     expected = texts(NotebookNode(outputs=reference))
     got = texts(NotebookNode(outputs=test))
-    if exactly(_reconcile(expected, got, rtol), expected, *rest):
+    if exactly(_reconcile(expected, got, rule), expected, *rest):
         return True
-    _tell(item, *_account(expected, got, rtol))
+    _tell(item, *_account(expected, got, rule))
     return False
 
 
@@ -113,14 +113,14 @@ def _fields(outputs: list[NotebookNode]) -> dict[str, list[str]]:
     return dict(fields)
 
 
-def _reconcile(expected: list[NotebookNode], got: list[NotebookNode], rtol: float) -> list[NotebookNode]:
+def _reconcile(expected: list[NotebookNode], got: list[NotebookNode], rule: Rule) -> list[NotebookNode]:
     """`got`, with each text that agrees with the reference's replaced by it."""
     known = {name: list(values) for name, values in _fields(expected).items()}
 
     def settle(name: str, text: str) -> str:
         values = known.get(name)
         ours = values.pop(0) if values else None
-        return ours if ours is not None and agree(ours, text, rtol) else text
+        return ours if ours is not None and agree(ours, text, rule) else text
 
     settled = []
     for output in got:
@@ -135,7 +135,7 @@ def _reconcile(expected: list[NotebookNode], got: list[NotebookNode], rtol: floa
     return settled
 
 
-def _account(expected: list[NotebookNode], got: list[NotebookNode], rtol: float) -> tuple[str, str, str]:
+def _account(expected: list[NotebookNode], got: list[NotebookNode], rule: Rule) -> tuple[str, str, str]:
     """The first difference, in a few lines."""
     ours, theirs = _fields(expected), _fields(got)
     if "stderr" in theirs:
@@ -145,8 +145,8 @@ def _account(expected: list[NotebookNode], got: list[NotebookNode], rtol: float)
         for index in range(max(len(old), len(new))):
             a = old[index] if index < len(old) else "(no output)"
             b = new[index] if index < len(new) else "(no output)"
-            if not agree(a, b, rtol):
-                return (f"{name} differs", *first_difference(a, b, rtol))
+            if not agree(a, b, rule):
+                return (f"{name} differs", *first_difference(a, b, rule))
     return "outputs differ", str(ours), str(theirs)
 
 

@@ -11,7 +11,7 @@ from tools import notebooks
 from tools.errors import BookError, listing
 from tools.files import digest
 from tools.layout import Layout
-from tools.tolerance import TAG, agree, first_difference, rtol_of
+from tools.tolerance import TAG, Rule, agree, first_difference
 
 # What of an output is text that nbval compares. Pictures and HTML are made from the same numbers.
 TEXT_TYPES = ("text/plain", "text/markdown", "text/latex", "application/papermill.record/text/plain")
@@ -135,14 +135,14 @@ def check_texts(layout: Layout, page: str, reference: NotebookNode, executed: No
     pairs = zip(notebooks.code_cells(reference), notebooks.code_cells(executed), strict=True)
     for number, (old, new) in enumerate(pairs, start=1):
         expected, got = printed(texts(old)), printed(texts(new))
-        rtol = rtol_of(notebooks.tags(old))
+        rule = Rule.of(notebooks.tags(old))
         first = next(iter(old.source.splitlines()), "")
         where = f"chapter {page}, code cell {number} of its reference: {first}"
         if [kind for kind, _ in expected] != [kind for kind, _ in got]:
             raise BookError(f"{where}\n  has other outputs than the page; {_hint(layout)}")
         for (_, ours), (_, theirs) in zip(expected, got, strict=True):
-            if not agree(ours, theirs, rtol):
-                one, other = first_difference(ours, theirs, rtol)
+            if not agree(ours, theirs, rule):
+                one, other = first_difference(ours, theirs, rule)
                 raise BookError(f"{where}\n  the page differs\n  expected  {one}\n  got       {other}")
 
 

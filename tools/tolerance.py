@@ -1,26 +1,53 @@
-"""When two printed texts agree: words exactly, numbers as closely as they are printed.
+"""When two printed texts agree: words exactly, numbers as closely as they are known.
 
 - Integers agree when they are equal, and so do all words.
-- Numbers with a decimal point or an exponent agree within a relative tolerance.
-- Rounded numbers also agree when they differ by 1 in the last printed digit, if that digit is worth little: both show
-  the same number of decimals, and at least three of them or three significant digits; or, where trailing zeros are left
-  out, the longer shows at least three decimals or four significant digits. `0.5` and `0.4` never agree.
+- `0.0161 ± 0.0077`, a value with its standard error: within a tenth of the reference's error, or 1 in the last printed
+  digit. The errors agree within a tenth of themselves, or 1 in their last digit. In a cell tagged `amplifies`, where
+  training multiplies rounding so that another processor gives another sample: within 3 combined standard errors.
+- `≈ 0.316`, a number that was trained, fitted or drawn and has no error: 1 in the last printed digit.
+- Every other number with a decimal point or an exponent is a closed form and agrees to 1e-6; or it is rounded, and then
+  1 in the last digit is allowed where at least three significant digits show, so that the digit is worth 1 % at most.
+  `0.001` and `0.002` do not agree, nor do `0.5` and `0.4`.
 - Runs of blanks and of dashes count as one: they follow the width of a column.
 """
 
+import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
 DEFAULT_RTOL = 1e-6
-TAG = re.compile(r"rtol-(\d+(?:\.\d+)?(?:e-?\d+)?)")
+# The part of a standard error within which two runs must agree.
+PART_OF_ERROR = Decimal("0.1")
+COMBINED_ERRORS = 3
+AMPLIFIES = "amplifies"
+TAG = re.compile(rf"rtol-(\d+(?:\.\d+)?(?:e-?\d+)?)|{AMPLIFIES}")
 NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d+\.\d+|\.\d+|\d+\.(?=[\s,\])]|$)|\d+)(?:[eE][-+]?\d+)?(?!\w)(?!\.\d)")
 FILLER = re.compile(r"[ \t]+|-{3,}")
+PLUS_MINUS, ROUNDED = re.compile(r"\s*±\s*"), re.compile(r"≈\s*$")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How the numbers of a cell are compared."""
+
+    rtol: float = DEFAULT_RTOL
+    amplifies: bool = False
+
+    @classmethod
+    def of(cls, tags: list[str]) -> "Rule":
+        """The rule that a cell's tags ask for."""
+        found = [float(match[1]) for tag in tags if (match := TAG.fullmatch(tag)) and match[1]]
+        return cls(max(found, default=DEFAULT_RTOL), AMPLIFIES in tags)
+
+
+EXACT = Rule()
 
 
 @dataclass(frozen=True)
 class Number:
-    """A number as it was printed."""
+    """A number as it was printed; `kind` is `value` or `error` of a pair, `rounded`, or `exact`."""
 
     text: str
     value: Decimal
@@ -28,27 +55,40 @@ class Number:
     decimals: int
     significant: int
     unit: Decimal
+    kind: str = "exact"
 
     @classmethod
-    def read(cls, text: str) -> "Number":
+    def read(cls, text: str, kind: str = "exact") -> "Number":
         """Read a token that `NUMBER` matches."""
         plain = text.replace("−", "-").lower()
         mantissa, _, exponent = plain.partition("e")
         whole, _, fraction = mantissa.partition(".")
         digits = (whole.lstrip("+-") + fraction).lstrip("0")
-        unit = Decimal(1).scaleb(int(exponent or 0) - len(fraction))
-        return cls(text, Decimal(plain), "." not in plain and "e" not in plain, len(fraction), len(digits), unit)
+        power = int(exponent or 0) - len(fraction)
+        if kind != "exact" and not fraction and not exponent:
+            # Trailing zeros of `12300 ± 450` say how far it is rounded.
+            power = len(digits) - len(digits.rstrip("0"))
+        is_integer = kind == "exact" and "." not in plain and "e" not in plain
+        return cls(text, Decimal(plain), is_integer, len(fraction), len(digits), Decimal(1).scaleb(power), kind)
 
 
-def rtol_of(tags: list[str]) -> float:
-    """The relative tolerance that a cell asks for by a tag such as `rtol-1e-4`."""
-    found = [match[1] for tag in tags if (match := TAG.fullmatch(tag))]
-    return max((float(value) for value in found), default=DEFAULT_RTOL)
+def numbers(text: str) -> Iterator[Number]:
+    """The numbers of a text, in order."""
+    found = list(NUMBER.finditer(text))
+    for index, match in enumerate(found):
+        between = [
+            text[found[k].end() : found[k + 1].start()] if 0 <= k < len(found) - 1 else "" for k in (index - 1, index)
+        ]
+        if PLUS_MINUS.fullmatch(between[0]):
+            kind = "error"
+        elif PLUS_MINUS.fullmatch(between[1]):
+            kind = "value"
+        else:
+            kind = "rounded" if ROUNDED.search(text[: match.start()]) else "exact"
+        yield Number.read(match[0], kind)
 
 
-def numbers_agree(expected: str, got: str, rtol: float) -> bool:
-    """Whether two printed numbers agree."""
-    a, b = Number.read(expected), Number.read(got)
+def _exact_agree(a: Number, b: Number, rtol: float) -> bool:
     if a.is_integer or b.is_integer:
         return a.is_integer and b.is_integer and a.value == b.value
     difference = abs(a.value - b.value)
@@ -58,20 +98,45 @@ def numbers_agree(expected: str, got: str, rtol: float) -> bool:
 def _last_digit(a: Number, b: Number) -> Decimal:
     """What 1 in the last printed digit is worth, 0 where that would hide a real difference."""
     if a.decimals == b.decimals and a.decimals > 0:
-        shown = max(a.decimals, a.significant, b.significant)
-        return max(a.unit, b.unit) if shown >= 3 else Decimal(0)
+        return max(a.unit, b.unit) if max(a.significant, b.significant) >= 3 else Decimal(0)
+    # Trailing zeros left out: the longer one tells how far both were rounded.
     longer = a if a.decimals > b.decimals else b
-    return longer.unit if longer.decimals >= 3 or longer.significant >= 4 else Decimal(0)
+    return longer.unit if longer.significant >= 3 else Decimal(0)
 
 
-def agree(expected: str, got: str, rtol: float = DEFAULT_RTOL) -> bool:
+def _pair_agrees(ours: tuple[Number, Number], theirs: tuple[Number, Number], rule: Rule) -> bool:
+    """Whether two values with their standard errors agree."""
+    (a, a_error), (b, b_error) = ours, theirs
+    unit = max(a.unit, b.unit)
+    if rule.amplifies:
+        allowed = COMBINED_ERRORS * Decimal(repr(math.hypot(float(a_error.value), float(b_error.value))))
+        return abs(a.value - b.value) <= max(allowed, unit)
+    part, error_unit = PART_OF_ERROR * a_error.value, max(a_error.unit, b_error.unit)
+    return abs(a.value - b.value) <= max(part, unit) and abs(a_error.value - b_error.value) <= max(part, error_unit)
+
+
+def agree(expected: str, got: str, rule: Rule = EXACT) -> bool:
     """Whether two texts agree."""
     if expected == got:
         return True
     if _words(expected) != _words(got):
         return False
-    pairs = zip(NUMBER.findall(expected), NUMBER.findall(got), strict=True)
-    return all(one == other or numbers_agree(one, other, rtol) for one, other in pairs)
+    ours, theirs = list(numbers(expected)), list(numbers(got))
+    for index, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+        if a.text == b.text and a.kind == b.kind:
+            same = True
+        elif a.kind != b.kind:
+            same = False
+        elif a.kind == "rounded":
+            same = abs(a.value - b.value) <= max(a.unit, b.unit)
+        elif a.kind == "exact":
+            same = _exact_agree(a, b, rule.rtol)
+        else:
+            first = index - (a.kind == "error")
+            same = _pair_agrees((ours[first], ours[first + 1]), (theirs[first], theirs[first + 1]), rule)
+        if not same:
+            return False
+    return True
 
 
 def _words(text: str) -> list[str]:
@@ -79,12 +144,12 @@ def _words(text: str) -> list[str]:
     return [FILLER.sub(lambda match: match[0][0], part).strip(" ") for part in NUMBER.split(text)]
 
 
-def first_difference(expected: str, got: str, rtol: float = DEFAULT_RTOL) -> tuple[str, str]:
+def first_difference(expected: str, got: str, rule: Rule = EXACT) -> tuple[str, str]:
     """The first pair of lines that do not agree."""
     ours, theirs = expected.splitlines(), got.splitlines()
     for index in range(max(len(ours), len(theirs))):
         a = ours[index] if index < len(ours) else "(nothing)"
         b = theirs[index] if index < len(theirs) else "(nothing)"
-        if not agree(a, b, rtol):
+        if not agree(a, b, rule):
             return a, b
     return expected, got

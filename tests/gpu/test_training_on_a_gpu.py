@@ -16,11 +16,11 @@ from torch import Generator, Tensor
 
 from icl_lib import capture, reduced_sampling, training
 from icl_lib import softmax_regression as sr
-from icl_lib.claims import over_repetitions
 from icl_lib.device import choose
 from icl_lib.experiments.classification import paper_scale
 from icl_lib.experiments.softmax_regression import Closeness
 from icl_lib.randomness import stream
+from icl_lib.statistics import over_repetitions
 from icl_lib.tasks import SoftmaxRegression, SphereClassification
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")

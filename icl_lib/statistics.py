@@ -1,0 +1,188 @@
+"""Numbers that know how well they are known: a value with its standard error, and the one way to print it."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+import numpy
+import xarray
+from numpy.typing import ArrayLike
+from scipy.stats import binomtest
+
+from icl_lib.validation import check_integer, check_number
+
+# How many standard errors away from a limit a value must lie for it to be on one side of it.
+RESOLVED = 2.0
+# A number without a standard error is printed to this part of the decade of its scale.
+ROUNDING = 1e-3
+# Below it a number is printed with an exponent.
+SMALLEST_PLAIN = 1e-5
+
+
+@dataclass(frozen=True, repr=False)
+class Measurement:
+    """A value and how well it is known.
+
+    - `standard_error` > 0: sampled, over repetitions or over tasks. Printed to two digits of it: `0.0161 ± 0.0077`.
+    - `scale` > 0: trained, fitted or drawn, but without an error; known on the scale of what it is read against (of a
+      difference of losses the loss, of a ratio 1). Printed to a thousandth of the scale's decade: `≈ 0.316`.
+    - neither: a closed form or a parameter, printed to four significant digits.
+
+    The text decides how closely another run must agree: within a tenth of the error, or 1 in the last digit.
+    Raises `ValueError` for a value that is not finite, a negative error or scale, and for both of them.
+    """
+
+    value: float
+    standard_error: float = 0.0
+    scale: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("value", "standard_error", "scale"):
+            number = getattr(self, name)
+            if isinstance(number, numpy.number):
+                object.__setattr__(self, name, number.item())
+        check_number("value", self.value)
+        check_number("standard_error", self.standard_error, minimum=0)
+        check_number("scale", self.scale, minimum=0)
+        if self.standard_error and self.scale:
+            raise ValueError(f"scale must be 0 beside a standard error ({self.standard_error:g}), got {self.scale:g}")
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the value is known as it stands."""
+        return not (self.standard_error or self.scale)
+
+    def __repr__(self) -> str:
+        if self.is_exact:
+            return f"{self.value:.4g}"
+        if self.standard_error:
+            unit = _decade(float(f"{self.standard_error:.1e}")) - 1
+            return f"{_rounded(self.value, unit)} ± {_rounded(self.standard_error, unit)}"
+        return f"≈ {_rounded(self.value, _decade(ROUNDING * self.scale))}"
+
+    def __format__(self, spec: str) -> str:
+        """The printed form, padded; it has no other number of digits."""
+        return format(str(self), spec)
+
+    def __float__(self) -> float:
+        return self.value
+
+    # By value, so that a column has a largest and a least one; whether they are apart is another question: `within`.
+    def __lt__(self, other: "Measurement") -> bool:
+        return self.value < other.value
+
+    def __le__(self, other: "Measurement") -> bool:
+        return self.value <= other.value
+
+    def __gt__(self, other: "Measurement") -> bool:
+        return self.value > other.value
+
+    def __ge__(self, other: "Measurement") -> bool:
+        return self.value >= other.value
+
+    def __neg__(self) -> "Measurement":
+        return Measurement(-self.value, self.standard_error, self.scale)
+
+    def times(self, factor: float) -> "Measurement":
+        """The same in another unit."""
+        return Measurement(factor * self.value, abs(factor) * self.standard_error, abs(factor) * self.scale)
+
+
+def rounded(value: float, scale: float | None = None) -> Measurement:
+    """A trained, fitted or drawn number without an error, read against `scale` (its own size if not given)."""
+    return Measurement(float(value), scale=abs(float(value)) if scale is None else float(scale))
+
+
+def over_repetitions(values: ArrayLike) -> Measurement:
+    """Mean over repetitions and its standard error; a single one has none and is read against its own size.
+
+    `values` (repetition,).
+    """
+    array = numpy.asarray(values, dtype=float).ravel()
+    if array.size < 2 or not array.std():
+        return rounded(float(array.mean()))
+    return Measurement(float(array.mean()), float(array.std(ddof=1)) / math.sqrt(array.size))
+
+
+def over_runs(
+    statistic: Callable[[xarray.Dataset], Mapping[str, float]], result: xarray.Dataset, along: str = "repetition"
+) -> dict[str, Measurement]:
+    """Any numbers that `statistic` takes from all repetitions together, each with its jackknife standard error.
+
+    The jackknife leaves out one entry of `along` at a time (Efron and Stein, 1981). With a single entry the numbers
+    have no error and are read against their own size.
+    """
+    whole = statistic(result)
+    size = result.sizes[along]
+    if size < 2:
+        return {name: rounded(value) for name, value in whole.items()}
+    others = [statistic(result.isel({along: [k for k in range(size) if k != left_out]})) for left_out in range(size)]
+    return {name: _jackknifed(value, [other[name] for other in others]) for name, value in whole.items()}
+
+
+def _jackknifed(value: float, without_one: list[float]) -> Measurement:
+    left = numpy.asarray(without_one, dtype=float)
+    error = math.sqrt((left.size - 1) / left.size * float(((left - left.mean()) ** 2).sum()))
+    return Measurement(float(value), error) if error else rounded(value)
+
+
+def least(cases: Mapping[str, Measurement]) -> tuple[str, Measurement]:
+    """The case with the smallest value, by name."""
+    return min(cases.items(), key=lambda case: case[1].value)
+
+
+def largest(cases: Mapping[str, Measurement]) -> tuple[str, Measurement]:
+    """The case with the largest value, by name."""
+    return max(cases.items(), key=lambda case: case[1].value)
+
+
+def within(measured: Measurement, low: float, high: float) -> bool | None:
+    """Whether the value lies in [low, high]; None, not resolved, where a limit is within two standard errors."""
+    margin = RESOLVED * measured.standard_error
+    if low <= measured.value - margin and measured.value + margin <= high:
+        return True
+    return False if measured.value + margin < low or measured.value - margin > high else None
+
+
+def not_resolved_from(cases: Mapping[str, Measurement], chosen: str) -> list[str]:
+    """The other cases that lie within two combined standard errors of the one called `chosen`."""
+    one = cases[chosen]
+    return [
+        name
+        for name, other in cases.items()
+        if name != chosen
+        and abs(other.value - one.value) <= RESOLVED * math.hypot(one.standard_error, other.standard_error)
+    ]
+
+
+def wilson(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval for a share: all p with |successes/trials − p| ≤ z √(p(1 − p)/trials).
+
+    Its length is not 0 where the share seen is 0 or 1.
+    """
+    check_integer("trials", trials, 1)
+    check_integer("successes", successes, 0, trials)
+    check_number("level", level, above=0, maximum=0.9999)
+    found = binomtest(successes, trials).proportion_ci(level, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def z_score(difference: float, standard_error: float) -> float:
+    """A difference in units of its standard error; 0 for one that is 0 without error."""
+    return 0.0 if difference == 0 else difference / standard_error
+
+
+def _decade(size: float) -> int:
+    """The exponent of the leading digit."""
+    return math.floor(math.log10(size)) if size else 0
+
+
+def _rounded(value: float, unit: int) -> str:
+    """`value` to 10**unit; never `-0.0`."""
+    if unit < _decade(SMALLEST_PLAIN) - 2 and abs(value) < SMALLEST_PLAIN:
+        exponent = max(_decade(abs(value)), unit + 1)
+        return f"{_rounded(value / 10.0**exponent, unit - exponent)}e{exponent:+03d}"
+    number = round(Decimal(repr(value)), -unit)
+    text = f"{number:f}" if unit < 0 else f"{number:.0f}"
+    return text.lstrip("-") if not number else text
