@@ -110,6 +110,7 @@ class Finding:
             **fields,
             "test": f"{self.claim.test}; worst of {len(self.cases)} cases: {case}{condition}",
             "tolerance": self.claim.tolerance,
+            "measured": str(measured),
             "value": measured.value,
             "standard_error": measured.standard_error,
             "negative_control": f"{self.claim.negative_control}: {self.control}",

@@ -181,7 +181,7 @@ def _decade(size: float) -> int:
 def _rounded(value: float, unit: int) -> str:
     """`value` to 10**unit; never `-0.0`."""
     if unit < _decade(SMALLEST_PLAIN) - 2 and abs(value) < SMALLEST_PLAIN:
-        exponent = max(_decade(abs(value)), unit + 1)
+        exponent = _decade(max(abs(value), 10.0 ** (unit + 1)))
         return f"{_rounded(value / 10.0**exponent, unit - exponent)}e{exponent:+03d}"
     number = round(Decimal(repr(value)), -unit)
     text = f"{number:f}" if unit < 0 else f"{number:.0f}"

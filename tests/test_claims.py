@@ -4,13 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from icl_lib.claims import Claim, describe, judge, record
-from icl_lib.statistics import Measurement, over_repetitions
+from icl_lib.statistics import Measurement
 
 CLAIM = Claim(
     id="loss-match",
@@ -25,6 +24,7 @@ CLAIM = Claim(
     negative_control="untrained",
 )
 INSIDE, OUTSIDE = Measurement(1.0, 0.01), Measurement(1.5)
+ON_THE_EDGE = Measurement(1.11, 0.01)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,11 @@ INSIDE, OUTSIDE = Measurement(1.0, 0.01), Measurement(1.5)
         ([OUTSIDE], OUTSIDE, "fails"),
         ([INSIDE], INSIDE, "undecidable"),
         ([OUTSIDE], INSIDE, "undecidable"),
+        ([INSIDE], ON_THE_EDGE, "undecidable"),
+        ([INSIDE, ON_THE_EDGE], OUTSIDE, "not resolved"),
+        ([OUTSIDE, ON_THE_EDGE], OUTSIDE, "not resolved"),
+        ([ON_THE_EDGE], OUTSIDE, "not resolved"),
+        ([INSIDE, ON_THE_EDGE, OUTSIDE], OUTSIDE, "conditional"),
     ],
 )
 def test_the_verdict_follows_from_cases_and_control(
@@ -52,7 +57,7 @@ def test_the_rule_is_all_some_or_none(values: list[float], control: float) -> No
     assert finding.verdict == ("undecidable" if 0.9 <= control <= 1.1 else expected)
     name, worst = finding.worst
     assert worst.value == values[int(name)]
-    assert CLAIM.allows(worst.value) == (passed == len(values))
+    assert CLAIM.allows(worst) == (passed == len(values))
 
 
 @pytest.mark.parametrize(
@@ -61,6 +66,7 @@ def test_the_rule_is_all_some_or_none(values: list[float], control: float) -> No
         (0.9, 1.1, "between 0.9 and 1.1", 1.1, 1.2),
         (-math.inf, 2.0, "at most 2", -1e9, 2.1),
         (0.98, math.inf, "at least 0.98", 1e9, 0.97),
+        (1.0, 1.0, "exactly 1", 1.0, 1.001),
     ],
 )
 def test_the_interval_is_closed_and_told_in_words(
@@ -68,10 +74,10 @@ def test_the_interval_is_closed_and_told_in_words(
 ) -> None:
     claim = replace(CLAIM, low=low, high=high)
     assert claim.tolerance == words
-    assert claim.allows(inside)
-    assert claim.allows(low if math.isfinite(low) else high)
-    assert not claim.allows(outside)
-    assert not claim.allows(math.nan)
+    assert claim.allows(Measurement(inside)) is True
+    assert claim.allows(Measurement(low if math.isfinite(low) else high)) is True
+    assert claim.allows(Measurement(outside)) is False
+    assert claim.allows(Measurement(inside, 1e12)) is None
 
 
 def test_a_record_is_the_line_of_the_scorecard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,26 +91,22 @@ def test_a_record_is_the_line_of_the_scorecard(tmp_path: Path, monkeypatch: pyte
     assert (line["value"], line["standard_error"], line["verdict"]) == (1.2, 0.03, "conditional")
     assert line["tolerance"] == "between 0.9 and 1.1"
     assert line["negative_control"] == "untrained: 1.5"
-    for part in ("L_SA / L_GD", "same", "held"):
+    for part in ("L_SA / L_GD", "same", "it holds for held; it does not hold for same"):
         assert part in line["test"]
+    assert line["measured"] == "1.200 ± 0.030"
     record(CLAIM, {"held": INSIDE}, OUTSIDE)
     assert json.loads((tmp_path / "claims" / "loss-match.json").read_text())["verdict"] == "holds"
 
 
 def test_the_page_shows_every_case_the_control_and_the_verdict() -> None:
-    text = judge(CLAIM, {"held": INSIDE, "same": OUTSIDE}, Measurement(3.0))._repr_markdown_()
+    finding = judge(CLAIM, {"held": INSIDE, "same": OUTSIDE, "edge": ON_THE_EDGE}, Measurement(3.0))
+    text = finding._repr_markdown_()
+    assert repr(finding) == "finding loss-match: conditional"
+    assert "| edge | 1.110 ± 0.010 | not resolved |" in text
     assert "**Losses match** (Section 6): **holds with a condition**." in text
-    assert "| held | 1 ± 0.01 | yes |" in text
+    assert "| held | 1.000 ± 0.010 | yes |" in text
     assert "| same | 1.5 | no |" in text
     assert "| *control: untrained* | 3 | no |" in text
-
-
-def test_the_mean_over_repetitions_has_its_standard_error() -> None:
-    values = numpy.array([1.0, 2.0, 4.0])
-    measured = over_repetitions(values)
-    assert measured.value == pytest.approx(7 / 3)
-    assert measured.standard_error == pytest.approx(values.std(ddof=1) / 3**0.5)
-    assert over_repetitions([2.0]) == Measurement(2.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -122,11 +124,7 @@ def test_bad_claims_are_errors(changes: dict[str, Any], message: str) -> None:
         replace(CLAIM, **changes)
 
 
-def test_bad_measurements_are_errors() -> None:
-    with pytest.raises(ValueError, match="value must be a finite number, got nan"):
-        Measurement(math.nan)
-    with pytest.raises(ValueError, match="standard_error must be a finite number >= 0, got -1"):
-        Measurement(1.0, -1.0)
+def test_a_claim_without_cases_and_an_unknown_verdict_are_errors() -> None:
     with pytest.raises(ValueError, match="cases must hold at least one measurement, got none"):
         judge(CLAIM, {}, OUTSIDE)
     with pytest.raises(ValueError, match="verdict must be one of"):

@@ -16,6 +16,7 @@ from matplotlib.collections import Collection
 from numpy.typing import NDArray
 
 from icl_lib import figures
+from icl_lib.statistics import Measurement, rounded
 
 
 @pytest.fixture
@@ -66,13 +67,16 @@ def test_data_are_saved_tidily_to_nine_digits(tmp_path: Path, monkeypatch: pytes
 
 def test_a_table_is_markdown_with_numbers_to_the_right() -> None:
     frame = pandas.DataFrame({"model": ["SA"], "loss": [0.123456], "n": [25]})
-    assert figures.table(frame, digits=3).data == "| model | loss | n |\n| :-- | --: | --: |\n| SA | 0.123 | 25 |"
-    assert figures.table(frame, columns=["a", "b", "c"]).data.startswith("| a | b | c |")
+    assert (
+        figures.table(frame, digits=3, exact=["loss"]).data
+        == "| model | loss | n |\n| :-- | --: | --: |\n| SA | 0.123 | 25 |"
+    )
+    assert figures.table(frame, columns=["a", "b", "c"], exact=None).data.startswith("| a | b | c |")
 
 
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=4), st.integers(1, 9))
+@given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=4), st.integers(1, 9))
 def test_a_table_keeps_the_digits_asked_for(values: list[float], digits: int) -> None:
-    rows = figures.table(pandas.DataFrame({"x": values}), digits=digits).data.splitlines()[2:]
+    rows = figures.table(pandas.DataFrame({"x": values}), digits=digits, exact=None).data.splitlines()[2:]
     for row, value in zip(rows, values, strict=True):
         assert float(row.strip("| ")) == pytest.approx(value, rel=10.0 ** (1 - digits), abs=1e-300)
 
@@ -104,5 +108,35 @@ def test_another_word_for_pictures_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_bar_in_a_cell_ends_no_cell() -> None:
-    shown = figures.table(pandas.DataFrame({"σ / |c|": [1.5], "name": ["a|b"]})).data
+    shown = figures.table(pandas.DataFrame({"σ / |c|": [1.5], "name": ["a|b"]}), exact=None).data
     assert shown.splitlines() == [r"| σ / \|c\| | name |", "| --: | :-- |", r"| 1.5 | a\|b |"]
+
+
+def test_a_table_prints_measurements_as_they_print_themselves() -> None:
+    frame = pandas.DataFrame({"case": ["a", "b"], "rel": [Measurement(0.0161, 0.0077), rounded(0.5, 1.0)]})
+    shown = figures.table(frame).data.splitlines()
+    assert shown[1:] == ["| :-- | --: |", "| a | 0.0161 ± 0.0077 |", "| b | ≈ 0.500 |"]
+
+
+def test_a_table_refuses_bare_floats() -> None:
+    frame = pandas.DataFrame({"rate": [0.1], "loss": [0.2]})
+    with pytest.raises(TypeError, match="column 'loss' holds bare floats"):
+        figures.table(frame, exact=["rate"])
+    with pytest.raises(ValueError, match=r"exact must name columns of .* got \['rates'\]"):
+        figures.table(frame, exact=["rates"])
+
+
+def test_what_is_told_says_how_well_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, object] = {}
+    monkeypatch.setattr("myst_nb.glue", lambda name, value, display: told.update({name: value}))
+    figures.tell("page", best_ratio=Measurement(1.0, 0.1), n=numpy.int64(3), where="n = 3")
+    assert told == {"page-best-ratio": Measurement(1.0, 0.1), "page-n": 3, "page-where": "n = 3"}
+    for value in (0.5, numpy.float32(0.5), True, None):
+        with pytest.raises(TypeError, match="ratio must be a Measurement, an int or a str, got"):
+            figures.tell("page", ratio=value)  # type: ignore[arg-type]
+
+
+def test_data_of_measurements_are_their_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICL_OUTPUT", str(tmp_path))
+    figures.save_data("a", pandas.DataFrame({"x": [Measurement(0.125, 0.1)], "n": [2]}))
+    assert (tmp_path / "data" / "a.csv").read_text() == "x,n\n0.125,2\n"

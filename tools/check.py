@@ -12,6 +12,7 @@ from typing import Any
 from nbformat import NotebookNode
 
 from tools import kernels, notebooks, references
+from tools.differences import DIFFERS, Difference, error_of
 from tools.errors import BookError
 from tools.execute import Executed
 from tools.files import digest_file, json_bytes, read_json, write_atomically
@@ -66,46 +67,63 @@ class Checker:
     progress: Progress
     children: Children
 
-    def run(self, executed: Sequence[Executed], timings: Timings) -> None:
-        """Check the executed pages; those that passed before with the same content are not run again.
+    def run(self, executed: Sequence[Executed], timings: Timings) -> list[Difference]:
+        """What differs from the references; pages that passed before with the same content are not run again.
 
-        Raises `BookError` that names chapter, cell, what was expected and what was got.
+        A page whose text differs already is not run by nbval.
         """
         start = time.perf_counter()
-        references.check_set(self.layout, [one.page.name for one in executed])
         others = self._comparing()
-        keys = {
-            one.page.name: references.fingerprint(self._reference(one.page.name), one.key, [others, self._tags(one)])
-            for one in executed
-        }
-        open_ = []
+        found: list[Difference] = []
+        keys = {}
         for one in executed:
-            passed = read_json(self._passed(one.page.name))
-            if isinstance(passed, dict) and passed.get("key") == keys[one.page.name]:
-                timings.add("check", passed["seconds"], page=one.page.name, reused=True)
+            name = one.page.name
+            try:
+                references.refuse_missing(self.layout, [name])
+                key = references.fingerprint(self._reference(name), one.key, [others, self._tags(one)])
+                passed = read_json(self._passed(name))
+                if isinstance(passed, dict) and passed.get("key") == key:
+                    timings.add("check", passed["seconds"], page=name, reused=True)
+                    continue
+                differing = self._compare(one)
+            except BookError as error:
+                differing = [Difference(name, DIFFERS, str(error))]
+            if differing:
+                found += differing
             else:
-                open_.append(one)
-        for one in open_:
-            notebook = one.notebook()
-            cells = presented_cells(notebook, one.chapter)
-            reference = references.read(self.layout, one.page.name)
-            references.check_structure(self.layout, one.page.name, reference, cells, notebook)
-            # nbval compares what it computes itself; this is what readers will see.
-            references.check_texts(self.layout, one.page.name, reference, notebook)
-        if open_:
-            self._nbval([one.page.name for one in open_], None, timings, keys)
+                keys[name] = key
+        if keys:
+            found += self._nbval(list(keys), None, timings, keys)
         timings.add("check", time.perf_counter() - start)
+        return found
 
-    def rerun(self, chapters: Sequence[Chapter], timings: Timings) -> None:
-        """Let nbval execute every reference with nothing reused: no store, no passed checks, no executed notebooks."""
+    def _compare(self, one: Executed) -> list[Difference]:
+        """Reference and executed notebook as they lie there.
+
+        Raises `BookError` where nbval would compare nothing, or something else than the chapter.
+        """
+        notebook = one.notebook()
+        cells = presented_cells(notebook, one.chapter)
+        reference = references.read(self.layout, one.page.name)
+        references.check_structure(self.layout, one.page.name, reference, cells, notebook)
+        # nbval compares what it computes itself; this is what readers will see.
+        return references.compare_texts(self.layout, one.page.name, reference, notebook)
+
+    def rerun(self, chapters: Sequence[Chapter], timings: Timings) -> list[Difference]:
+        """Let nbval execute every reference with nothing reused: no store, no passed checks, no executed notebooks.
+
+        Raises `BookError` for a reference that is missing or would compare nothing.
+        """
         start = time.perf_counter()
-        references.check_set(self.layout, [chapter.page.name for chapter in chapters])
+        names = [chapter.page.name for chapter in chapters]
+        references.refuse_missing(self.layout, names)
         for chapter in chapters:
-            name = chapter.page.name
-            reference = references.read(self.layout, name)
-            references.check_structure(self.layout, name, reference, prepared_cells(chapter), None)
-        self._nbval([chapter.page.name for chapter in chapters], OFF, timings, {})
+            reference = references.read(self.layout, chapter.page.name)
+            cells = prepared_cells(chapter)
+            references.check_structure(self.layout, chapter.page.name, reference, cells, None)
+        found = self._nbval(names, OFF, timings, {})
         timings.add("recheck", time.perf_counter() - start)
+        return found
 
     def _reference(self, page: str) -> Path:
         return references.path_of(self.layout, page)
@@ -120,8 +138,13 @@ class Checker:
     def _tags(self, one: Executed) -> list[list[str]]:
         return [references.checking_tags(cell) for cell in notebooks.code_cells(one.chapter.notebook)]
 
-    def _nbval(self, pages: Sequence[str], store: str | None, timings: Timings, keys: Mapping[str, str]) -> None:
-        """Run nbval over the references of `pages`, and note under `keys` those that have passed."""
+    def _nbval(
+        self, pages: Sequence[str], store: str | None, timings: Timings, keys: Mapping[str, str]
+    ) -> list[Difference]:
+        """Run nbval over the references of `pages`, and note under `keys` those that have passed.
+
+        Raises `BookError` where nbval itself fails.
+        """
         folder = self.layout.build / "checking"
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "output").mkdir(parents=True)
@@ -152,13 +175,12 @@ class Checker:
                 timings.add("check", seconds, page=page)
                 if page in keys:
                     write_atomically(self._passed(page), json_bytes({"key": keys[page], "seconds": seconds}))
-        messages = [failure for failure in failures.values() if failure is not None]
-        if ended.status != 0 and (not messages or not results):
+        found = [failure for failure in failures.values() if failure is not None]
+        if ended.status != 0 and (not found or not results):
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-            messages = [f"nbval ended with status {ended.status}; the end of {log}:\n{tail}"]
-        if messages:
-            raise BookError("\n".join(messages))
+            raise BookError(f"nbval ended with status {ended.status}; the end of {log}:\n{tail}")
         timings.add("nbval", ended.seconds, peak_bytes=ended.peak_bytes)
+        return found
 
     def _command(self, pages: Sequence[str], folder: Path) -> list[str]:
         settings = folder / "pytest.ini"
@@ -177,26 +199,19 @@ class Checker:
     def _node(self, page: str) -> str:
         return Path(os.path.relpath(self._reference(page), self.layout.root)).as_posix()
 
-    def _failure(self, page: str, result: dict[str, Any] | None, log: Path) -> str | None:
-        """What is wrong with a page after nbval has run, None where nothing is."""
+    def _failure(self, page: str, result: dict[str, Any] | None, log: Path) -> Difference | None:
+        """What is wrong with a page after nbval has run, None where nothing is.
+
+        Of several failing cells the first: all later ones may fail for the same reason.
+        """
         if result is None:
-            return f"chapter {page}: nbval did not run its reference; see {log}"
+            return Difference(page, DIFFERS, f"nbval did not run its reference; see {log}")
         if result["failures"]:
-            return _describe(page, result["failures"][0])
+            told = result["failures"][0]
+            lines = (told.get("expected"), told.get("got"))
+            error = None if lines[0] is None else error_of(*lines)
+            return Difference(page, DIFFERS, told["message"], told["cell"], told.get("source", ""), *lines, error)
         count = len(notebooks.code_cells(references.read(self.layout, page)))
-        return (
-            None
-            if result["cells"] == count
-            else f"chapter {page}: nbval ran {result['cells']} of {count} cells; see {log}"
-        )
-
-
-def _describe(page: str, failure: dict[str, Any]) -> str:
-    """The first failing cell of a page: all later ones may fail for the same reason."""
-    if failure["cell"] is None:
-        return f"chapter {page}: nbval failed\n  {failure['message']}"
-    lines = [f"chapter {page}, code cell {failure['cell']} of its reference: {failure['source']}"]
-    lines.append(f"  {failure['message']}")
-    if failure["expected"] is not None:
-        lines += [f"  expected  {failure['expected']}", f"  got       {failure['got']}"]
-    return "\n".join(lines)
+        if result["cells"] == count:
+            return None
+        return Difference(page, DIFFERS, f"nbval ran {result['cells']} of {count} cells; see {log}")

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         given = parser().parse_args(arguments)
         layout = Layout(given.root.resolve(), given.profile)
-        _run(layout, given)
+        good = _run(layout, given)
     except BookError as error:
         print(f"\nfailed: {error}", file=sys.stderr, flush=True)
         return 1
@@ -57,14 +57,15 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; what had not ended will be run again", file=sys.stderr, flush=True)
         return 130
-    return 0
+    return 0 if good else 1
 
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _run(layout: Layout, given: argparse.Namespace) -> None:
+def _run(layout: Layout, given: argparse.Namespace) -> bool:
+    """Run a command; says whether all is as it should be."""
     from tools import commands
     from tools.catalogue import load
 
@@ -74,11 +75,11 @@ def _run(layout: Layout, given: argparse.Namespace) -> None:
         words = [word for word in given.papermill if word != "--"]
         with locked(layout):
             commands.chapter(layout, page, words, given.jobs)
-        return
+        return True
     with locked(layout):
         if given.command == "book":
-            commands.book(layout, catalogue, given.jobs)
-        elif given.command == "recheck":
+            return commands.book(layout, catalogue, given.jobs)
+        if given.command == "recheck":
             commands.recheck(layout, catalogue, given.jobs)
         elif given.command == "pdf":
             commands.pdf(layout, catalogue)
@@ -86,3 +87,4 @@ def _run(layout: Layout, given: argparse.Namespace) -> None:
             commands.archive(layout)
         else:
             commands.reference(layout, catalogue, [catalogue.page(name) for name in given.pages], given.jobs)
+    return True

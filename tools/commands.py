@@ -4,9 +4,10 @@ import shutil
 import time
 from collections.abc import Sequence
 
-from tools import notebooks, outputs, parameters, references, stage
+from tools import differences, notebooks, outputs, parameters, references, stage
 from tools.catalogue import Catalogue, Page
 from tools.check import Checker, presented_cells
+from tools.differences import Difference
 from tools.errors import BookError
 from tools.execute import Executed, Executor, Surroundings, plan, remove_others
 from tools.files import write_if_changed
@@ -18,46 +19,76 @@ from tools.site import Site
 from tools.timings import Timings
 
 
-def execute(layout: Layout, pages: Sequence[Page], jobs: int, progress: Progress, timings: Timings) -> list[Executed]:
-    """Execute the pages as far as they have changed, and refuse figures that not everybody can read."""
+def execute(
+    layout: Layout, pages: Sequence[Page], jobs: int, progress: Progress, timings: Timings
+) -> tuple[list[Executed], list[Difference]]:
+    """Execute the pages as far as they have changed; gives those that are executed now, and how the others failed.
+
+    Raises `BookError` for figures that not everybody can read.
+    """
     start = time.perf_counter()
     surroundings = Surroundings.of(layout)
     planned = plan(layout, [read_chapter(page) for page in pages], surroundings)
     timings.add("read", time.perf_counter() - start)
-    Executor(layout, surroundings, jobs, progress).run(planned, timings)
-    for one in planned:
+    failed = Executor(layout, surroundings, jobs, progress).run(planned, timings)
+    without = {failure.page for failure in failed}
+    executed = [one for one in planned if one.page.name not in without]
+    for one in executed:
         notebook = one.notebook()
         outputs.refuse_bare_figures(one.page.name, notebook, presented_cells(notebook, one.chapter))
-    return planned
+    return executed, failed
 
 
-def book(layout: Layout, catalogue: Catalogue, jobs: int) -> None:
-    """`make book`."""
+def execute_all(
+    layout: Layout, pages: Sequence[Page], jobs: int, progress: Progress, timings: Timings
+) -> list[Executed]:
+    """As `execute`, but raises `BookError` where a chapter failed."""
+    executed, failed = execute(layout, pages, jobs, progress, timings)
+    if failed:
+        raise BookError("\n".join(map(str, failed)))
+    return executed
+
+
+def book(layout: Layout, catalogue: Catalogue, jobs: int) -> bool:
+    """`make book`: says whether all is as it should be. A site is built in any case."""
     start = time.perf_counter()
     progress, timings, children = Progress(), Timings(jobs), Children()
-    executed = execute(layout, catalogue.notebooks, jobs, progress, timings)
-    remove_others(layout.executed, executed, progress.say)
+    references.refuse_extra(layout, [page.name for page in catalogue.notebooks])
+    executed, failed = execute(layout, catalogue.notebooks, jobs, progress, timings)
+    remove_others(layout.executed, [page.name for page in catalogue.notebooks], progress.say)
     try:
-        Checker(layout, jobs, progress, children).run(executed, timings)
-        stage.Stager(layout, catalogue).run(executed, timings)
-        Site(layout, progress, children).build(catalogue.banner, stage.side_files(executed), timings)
+        found = [*failed, *Checker(layout, jobs, progress, children).run(executed, timings)]
+        differences.write(layout, found)
+        stage.Stager(layout, catalogue).run(executed, found, timings)
+        warnings = Site(layout, progress, children).build(catalogue.banner, stage.side_files(executed), timings, found)
     except BaseException:
         children.stop()
         raise
     total = time.perf_counter() - start
     timings.write(layout, total)
-    progress.say(f"\n{timings.table(total)}\n\nthe book: {layout.html / 'index.html'}")
+    progress.say(f"\n{timings.table(total)}")
+    site = str(layout.html / "index.html")
+    for problem in [*map(str, found), *filter(None, [warnings])]:
+        progress.complain(f"\nfailed: {problem}")
+    if found:
+        progress.complain(f"\n{differences.summary(found, site)}")
+    else:
+        progress.say(f"\nthe book: {site}")
+    return not found and not warnings
 
 
 def recheck(layout: Layout, catalogue: Catalogue, jobs: int) -> None:
     """`make recheck`."""
     progress, timings, children = Progress(), Timings(jobs), Children()
     chapters = [read_chapter(page) for page in catalogue.notebooks]
+    references.refuse_extra(layout, [page.name for page in catalogue.notebooks])
     try:
-        Checker(layout, jobs, progress, children).rerun(chapters, timings)
+        found = Checker(layout, jobs, progress, children).rerun(chapters, timings)
     except BaseException:
         children.stop()
         raise
+    if found:
+        raise BookError("\n".join(map(str, found)))
     progress.say(f"{len(chapters)} references hold")
 
 
@@ -67,7 +98,7 @@ def reference(layout: Layout, catalogue: Catalogue, pages: Sequence[Page], jobs:
     chosen = pages or catalogue.notebooks
     if prose := [page.name for page in chosen if not page.is_notebook]:
         raise BookError(f"nothing is executed in {', '.join(prose)}")
-    executed = execute(layout, chosen, jobs, progress, Timings(jobs))
+    executed = execute_all(layout, chosen, jobs, progress, Timings(jobs))
     for one in executed:
         notebook = one.notebook()
         made = references.make(notebook, presented_cells(notebook, one.chapter))
@@ -108,7 +139,7 @@ def chapter(layout: Layout, page: Page, words: Sequence[str], jobs: int) -> None
     if not page.is_notebook:
         raise BookError(f"nothing is executed in {page.name}")
     if not words:
-        (done,) = execute(layout, [page], jobs, progress, Timings(jobs))
+        (done,) = execute_all(layout, [page], jobs, progress, Timings(jobs))
         progress.say(f"executed: {done.path}")
         return
     given = parameters.from_command_line(words)
@@ -116,5 +147,6 @@ def chapter(layout: Layout, page: Page, words: Sequence[str], jobs: int) -> None
     (planned,) = plan(layout, [read_chapter(page, given)], surroundings)
     apart = Executed(planned.chapter, planned.key, layout.build / "chapter")
     shutil.rmtree(apart.output, ignore_errors=True)
-    Executor(layout, surroundings, jobs, progress).run([apart], Timings(jobs))
+    if failed := Executor(layout, surroundings, jobs, progress).run([apart], Timings(jobs)):
+        raise BookError("\n".join(map(str, failed)))
     progress.say(f"executed: {apart.path}\nfigure data and claims: {apart.output}")

@@ -15,6 +15,7 @@ from nbformat import NotebookNode
 
 from tools import digests, kernels, notebooks, outputs, provenance
 from tools.catalogue import Page
+from tools.differences import FAILED, ChapterFailed, Difference
 from tools.errors import BookError
 from tools.files import digest, digest_file, digest_tree, json_bytes, read_json, write_atomically
 from tools.layout import Layout
@@ -131,7 +132,7 @@ def in_order(missing: Sequence[Executed]) -> list[Executed]:
 
 
 class Executor:
-    """Runs chapters, `jobs` at once; the first failure ends the others."""
+    """Runs chapters, `jobs` at once; one that fails leaves the others alone."""
 
     def __init__(self, layout: Layout, surroundings: Surroundings, jobs: int, progress: Progress) -> None:
         """`layout` must be locked by the caller."""
@@ -143,10 +144,10 @@ class Executor:
         self.commit = "unknown"
         self._stopped = False
 
-    def run(self, planned: Sequence[Executed], timings: Timings) -> None:
-        """Execute those of `planned` that are not good yet.
+    def run(self, planned: Sequence[Executed], timings: Timings) -> list[Difference]:
+        """Execute those of `planned` that are not good yet; gives the chapters that failed, with cell and error.
 
-        Raises `BookError` naming chapter, cell and error; runs that ended well before are kept.
+        Raises `BookError` where nothing can be run, or where a source changed meanwhile; what ended well is kept.
         """
         start = time.perf_counter()
         missing = [executed for executed in planned if not executed.is_good()]
@@ -160,11 +161,11 @@ class Executor:
                     peak_bytes=record["peak_bytes"],
                     reused=True,
                 )
-        if missing:
-            self._run_all(missing, timings)
+        failed = self._run_all(missing, timings) if missing else []
         timings.add("execute", time.perf_counter() - start)
+        return failed
 
-    def _run_all(self, missing: Sequence[Executed], timings: Timings) -> None:
+    def _run_all(self, missing: Sequence[Executed], timings: Timings) -> list[Difference]:
         shutil.rmtree(self.layout.running, ignore_errors=True)
         self.layout.running.mkdir(parents=True)
         kernels.prepare(self.layout)
@@ -172,28 +173,35 @@ class Executor:
         with ThreadPoolExecutor(self.jobs) as pool:
             futures = [pool.submit(self._run_one, executed, timings) for executed in in_order(missing)]
             try:
-                self._wait(futures)
+                failed = self._wait(futures)
             except BaseException:
                 for future in futures:
                     future.cancel()
                 self.children.stop()
                 raise
         shutil.rmtree(self.layout.running, ignore_errors=True)
+        return failed
 
-    def _wait(self, futures: Sequence[Future[None]]) -> None:
-        """Wait with an eye on the keyboard, and raise the first error."""
-        pending: set[Future[None]] = set(futures)
+    def _wait(self, futures: Sequence[Future[Difference | None]]) -> list[Difference]:
+        """Wait with an eye on the keyboard; gives failures in the order of chapters, and raises other errors."""
+        pending: set[Future[Difference | None]] = set(futures)
         while pending:
             done, pending = wait(pending, timeout=0.5, return_when=FIRST_EXCEPTION)
             for future in done:
                 future.result()
             self.progress.heartbeat()
+        return [failure for future in futures if (failure := future.result()) is not None]
 
-    def _run_one(self, executed: Executed, timings: Timings) -> None:
+    def _run_one(self, executed: Executed, timings: Timings) -> Difference | None:
+        """Execute one chapter; gives how it failed, None where it did not or where all has been stopped."""
         if self._stopped:
-            return
+            return None
         try:
             self._execute(executed, timings)
+            return None
+        except ChapterFailed as failure:
+            self.progress.say(f"failed   {executed.page.name}")
+            return failure.difference
         except BaseException:
             # The pool would start the next chapter before anybody could tell it not to.
             self._stopped = True
@@ -212,7 +220,7 @@ class Executor:
             error = f"papermill ended with status {ended.status}"
             result = {"status": "died", "index": None, "error": error, "trace": trace}
         if result["status"] != "ok":
-            raise BookError(self._failure(chapter, result))
+            raise ChapterFailed(self._failure(chapter, result))
         now = Surroundings.of(self.layout).parts(chapter)
         if changed := [name for name in {**parts, **now} if parts.get(name) != now.get(name)]:
             raise BookError(f"chapter {page.name}: {', '.join(changed[:3])} changed while it ran; run again")
@@ -249,8 +257,8 @@ class Executor:
             return "what it left behind was changed"
         return "changed: " + ", ".join(changed[:3]) + (" and more" if len(changed) > 3 else "")
 
-    def _failure(self, chapter: Chapter, result: dict[str, Any]) -> str:
-        """One message for a failed cell; the whole traceback goes to a file."""
+    def _failure(self, chapter: Chapter, result: dict[str, Any]) -> Difference:
+        """A failed cell in one message; the whole traceback goes to a file."""
         name = chapter.page.name
         trace = self.layout.build / "failed" / f"{chapter.page.slug}.txt"
         write_atomically(trace, f"{result['trace']}\n".encode())
@@ -259,14 +267,16 @@ class Executor:
         action = "the kernel died in" if result["status"] == "died" else "failed in"
         line = CELL_LINE.search(result["trace"])
         at = f"\n  at: {line[1].strip()}" if line else ""
-        return f"chapter {name} ({source}) {action} {where}{at}\n  {result['error']}\n  traceback: {trace}"
+        message = f"chapter {name} ({source}) {action} {where}{at}\n  {result['error']}\n  traceback: {trace}"
+        return Difference(name, FAILED, message, trace=str(trace.relative_to(self.layout.root)))
 
     def _accept(self, executed: Executed, folder: Path, parts: dict[str, str], ended: Ended) -> None:
         """Check a run that ended well and put it where later commands trust it, the record last."""
         import nbformat
 
         notebook = nbformat.read(folder / "executed.ipynb", as_version=4)
-        outputs.refuse_noise(executed.page.name, notebook)
+        if noise := outputs.noise(executed.page.name, notebook):
+            raise ChapterFailed(Difference(executed.page.name, FAILED, noise))
         data = (folder / "executed.ipynb").read_bytes()
         executed.record_path.unlink(missing_ok=True)
         shutil.rmtree(executed.output, ignore_errors=True)
@@ -307,14 +317,16 @@ def _injected_at(chapter: Chapter) -> int | None:
     return 1 + next(index for index, cell in enumerate(cells) if notebooks.PARAMETERS in notebooks.tags(cell))
 
 
-def remove_others(folder: Path, keep: Sequence[Executed], warn: Callable[[str], None]) -> None:
-    """Remove executed pages that the book no longer has."""
-    wanted = {path for executed in keep for path in (executed.path, executed.record_path, executed.output)}
+def remove_others(folder: Path, pages: Sequence[str], warn: Callable[[str], None]) -> None:
+    """Remove executed pages that the book no longer has; `pages` are those that it has."""
     for record in sorted(folder.rglob("*.json")):
-        if record in wanted or any(parent.suffix == ".output" for parent in record.parents):
+        if any(parent.suffix == ".output" for parent in record.parents):
             continue
-        warn(f"removing {record.relative_to(folder).with_suffix('')}, which is no page of the book any more")
         stem = record.with_suffix("")
+        name = stem.relative_to(folder).as_posix()
+        if name in pages:
+            continue
+        warn(f"removing {name}, which is no page of the book any more")
         record.unlink()
         stem.with_name(f"{stem.name}.ipynb").unlink(missing_ok=True)
         shutil.rmtree(stem.with_name(f"{stem.name}.output"), ignore_errors=True)

@@ -21,7 +21,7 @@ from tools import notebooks
 from tools.check import ENDED
 from tools.files import json_bytes, write_atomically
 from tools.references import printed, texts
-from tools.tolerance import Rule, agree, first_difference
+from tools.tolerance import Rule, agree, differing_lines
 
 POLL_SECONDS = 1.0
 RESULT = "notebook-cell"
@@ -146,7 +146,7 @@ def _account(expected: list[NotebookNode], got: list[NotebookNode], rule: Rule) 
             a = old[index] if index < len(old) else "(no output)"
             b = new[index] if index < len(new) else "(no output)"
             if not agree(a, b, rule):
-                return (f"{name} differs", *first_difference(a, b, rule))
+                return (f"{name} differs", *differing_lines(a, b, rule)[0])
     return "outputs differ", str(ours), str(theirs)
 
 

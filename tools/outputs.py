@@ -11,19 +11,20 @@ from tools.errors import BookError
 ADDRESS = re.compile(r"<.*\bat 0x[0-9a-f]{6,}")
 
 
-def refuse_noise(page: str, notebook: NotebookNode) -> None:
-    """Raise `BookError` for anything on stderr and for a repr that holds a memory address."""
+def noise(page: str, notebook: NotebookNode) -> str | None:
+    """What is wrong where a cell wrote to stderr or shows a repr that holds a memory address, None where none did."""
     for index, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
             where = f"chapter {page}, {notebooks.describe(notebook, index)}"
             if output.output_type == "stream" and output.name == "stderr":
-                raise BookError(f"{where}\n  wrote to stderr: {output.text.strip()}")
+                return f"{where}\n  wrote to stderr: {output.text.strip()}"
             text = notebooks.text_of(output.get("data", {}).get("text/plain", ""))
             if match := ADDRESS.search(text):
-                raise BookError(
+                return (
                     f"{where}\n  shows an object as {match[0]!r}, which differs from run to run; "
                     "end the cell with `;`, or show a value"
                 )
+    return None
 
 
 def refuse_bare_figures(page: str, notebook: NotebookNode, presented: list[NotebookNode]) -> None:

@@ -48,7 +48,9 @@ def make(layout: Layout, site: Site, banner: str | None, progress: Progress) -> 
     if not layout.stage.is_dir():
         raise BookError("nothing is staged yet; run `make book` first")
     progress.start("pdf", "build")
-    folder, _ = site.render(configuration(layout, banner), "singlehtml")
+    folder, _, complaint = site.render(configuration(layout, banner), "singlehtml")
+    if complaint:
+        raise BookError(complaint)
     target = layout.build / "book.pdf"
     _print(browser, folder / "index.html", target)
     shutil.rmtree(folder.parent)

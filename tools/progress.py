@@ -23,6 +23,13 @@ class Progress:
             self._spoken = time.monotonic()
             print(text, file=sys.stdout, flush=True)
 
+    def complain(self, text: str) -> None:
+        """Print at once what is wrong."""
+        with self._lock:
+            self._spoken = time.monotonic()
+            sys.stdout.flush()
+            print(text, file=sys.stderr, flush=True)
+
     def start(self, page: str, step: str, why: str = "") -> None:
         """A step of a page starts."""
         self._started[page] = time.monotonic()

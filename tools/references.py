@@ -1,17 +1,18 @@
 """References: the text that each code cell is known to print, committed and compared by nbval."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from nbformat import NotebookNode
 
 from tools import notebooks
+from tools.differences import DIFFERS, Difference, error_of
 from tools.errors import BookError, listing
 from tools.files import digest
 from tools.layout import Layout
-from tools.tolerance import TAG, Rule, agree, first_difference
+from tools.tolerance import TAG, Rule, agree, differing_lines
 
 # What of an output is text that nbval compares. Pictures and HTML are made from the same numbers.
 TEXT_TYPES = ("text/plain", "text/markdown", "text/latex", "application/papermill.record/text/plain")
@@ -99,18 +100,19 @@ def _hint(layout: Layout) -> str:
     return HINT.format("" if layout.profile == "paper" else f" PROFILE={layout.profile}")
 
 
-def check_set(layout: Layout, pages: Sequence[str]) -> None:
-    """Raise `BookError` unless there is exactly one reference for each page that is executed."""
+def refuse_extra(layout: Layout, pages: Sequence[str]) -> None:
+    """Raise `BookError` for a reference of no page: it would be compared with nothing."""
     found = {
         path.relative_to(layout.references).with_suffix("").as_posix() for path in layout.references.rglob("*.ipynb")
     }
-    problems = []
-    if missing := set(pages) - found:
-        problems.append(f"without a reference in {layout.references}: chapter {listing(missing)}; {_hint(layout)}")
     if extra := found - set(pages):
-        problems.append(f"a reference in {layout.references}, but no chapter of the book: {listing(extra)}; remove it")
-    if problems:
-        raise BookError("\n".join(problems))
+        raise BookError(f"a reference in {layout.references}, but no chapter of the book: {listing(extra)}; remove it")
+
+
+def refuse_missing(layout: Layout, pages: Sequence[str]) -> None:
+    """Raise `BookError` for pages without a reference."""
+    if missing := [page for page in pages if not path_of(layout, page).is_file()]:
+        raise BookError(f"without a reference in {layout.references}: chapter {listing(missing)}; {_hint(layout)}")
 
 
 def check_structure(
@@ -130,20 +132,29 @@ def check_structure(
         raise BookError(f"chapter {page}: the reference {path_of(layout, page)} {problem}; {_hint(layout)}")
 
 
-def check_texts(layout: Layout, page: str, reference: NotebookNode, executed: NotebookNode) -> None:
-    """Raise `BookError` where the executed notebook, which is what a page shows, does not agree with the reference."""
+def compare_texts(layout: Layout, page: str, reference: NotebookNode, executed: NotebookNode) -> list[Difference]:
+    """Where the executed notebook, which is what a page shows, does not agree with the reference: each line of it."""
+    found = []
     pairs = zip(notebooks.code_cells(reference), notebooks.code_cells(executed), strict=True)
     for number, (old, new) in enumerate(pairs, start=1):
-        expected, got = printed(texts(old)), printed(texts(new))
-        rule = Rule.of(notebooks.tags(old))
         first = next(iter(old.source.splitlines()), "")
-        where = f"chapter {page}, code cell {number} of its reference: {first}"
-        if [kind for kind, _ in expected] != [kind for kind, _ in got]:
-            raise BookError(f"{where}\n  has other outputs than the page; {_hint(layout)}")
-        for (_, ours), (_, theirs) in zip(expected, got, strict=True):
-            if not agree(ours, theirs, rule):
-                one, other = first_difference(ours, theirs, rule)
-                raise BookError(f"{where}\n  the page differs\n  expected  {one}\n  got       {other}")
+        for message, expected, got in _compare_outputs(old, new, _hint(layout)):
+            error = error_of(expected or "", got or "")
+            found.append(Difference(page, DIFFERS, message, number, first, expected, got, error))
+    return found
+
+
+def _compare_outputs(old: NotebookNode, new: NotebookNode, hint: str) -> Iterator[tuple[str, str | None, str | None]]:
+    """A message for each difference between the texts of two cells, with the two lines where there are two."""
+    expected, got = printed(texts(old)), printed(texts(new))
+    rule = Rule.of(notebooks.tags(old))
+    if [kind for kind, _ in expected] != [kind for kind, _ in got]:
+        yield f"has other outputs than the page; {hint}", None, None
+        return
+    for (_, ours), (_, theirs) in zip(expected, got, strict=True):
+        if not agree(ours, theirs, rule):
+            for line, other in differing_lines(ours, theirs, rule):
+                yield "the page differs", line, other
 
 
 def _structure(reference: NotebookNode, cells: Sequence[NotebookNode], executed: NotebookNode | None) -> str:

@@ -5,13 +5,14 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from tools import digests
+from tools.differences import FAILED, Difference
 from tools.errors import BookError
 from tools.files import (
     digest,
@@ -69,10 +70,18 @@ class Site:
     progress: Progress
     children: Children
 
-    def build(self, banner: str | None, side_files: Mapping[str, bytes], timings: Timings) -> None:
+    def build(
+        self,
+        banner: str | None,
+        side_files: Mapping[str, bytes],
+        timings: Timings,
+        found: Sequence[Difference] = (),
+    ) -> str:
         """Bring the site up to date with the staged book; `side_files` lie beside the pages, by path.
 
-        Raises `BookError` with the warnings and errors of Sphinx.
+        Gives the warnings and errors of Sphinx, empty where there are none. Those that a chapter that failed leaves
+        behind (nobody defines its labels) are not among them; `found` says which failed.
+        Raises `BookError` with them where Sphinx leaves no site.
         """
         start = time.perf_counter()
         config = configuration(self.layout, banner)
@@ -80,19 +89,24 @@ class Site:
         stamp = self.layout.build / "site.json"
         known = read_json(stamp)
         whole = isinstance(known, dict) and known.get("key") == key and known.get("files") == self._rendered()
+        complaint = ""
         if not whole:
             self.progress.start("site", "build")
             stamp.unlink(missing_ok=True)
-            folder, peak = self.render(config, "html")
+            folder, peak, complaint = self.render(config, "html")
             replace_folder(folder, self.layout.html)
             shutil.rmtree(folder.parent)
             self.progress.end("site", "build", time.perf_counter() - start)
             self._write_side_files(side_files)
-            write_atomically(stamp, json_bytes({"key": key, "files": self._rendered()}))
+            if any(one.kind == FAILED for one in found):
+                complaint = ""
+            elif not complaint:
+                write_atomically(stamp, json_bytes({"key": key, "files": self._rendered()}))
             timings.add("site", time.perf_counter() - start, peak_bytes=peak)
         else:
             self._write_side_files(side_files)
             timings.add("site", time.perf_counter() - start)
+        return complaint
 
     def _rendered(self) -> str:
         """Digest of what Sphinx has left of the site, the files beside the pages aside."""
@@ -114,10 +128,11 @@ class Site:
             ]
         )
 
-    def render(self, config: bytes, builder: str) -> tuple[Path, int]:
-        """Let jupyter-book render what is staged into a fresh folder; gives the folder and the peak memory in bytes.
+    def render(self, config: bytes, builder: str) -> tuple[Path, int, str]:
+        """Let jupyter-book render what is staged into a fresh folder.
 
-        Raises `BookError` with the warnings and errors of Sphinx.
+        Gives the folder, the peak memory in bytes, and the warnings and errors of Sphinx, empty where there are none.
+        Raises `BookError` with them where it leaves no page.
         """
         work = self.layout.build / f"building-{builder}"
         shutil.rmtree(work, ignore_errors=True)
@@ -132,9 +147,11 @@ class Site:
         environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": path}
         ended = self.children.run(command, cwd=work, environment=environment, log=work / "log")
         log = (work / "log").read_text(errors="replace")
-        if ended.status != 0:
-            raise BookError(self._complaint(log, work / "log"))
-        return work / "_build" / builder, ended.peak_bytes
+        folder = work / "_build" / builder
+        complaint = self._complaint(log, work / "log") if ended.status != 0 else ""
+        if complaint and not (folder / "index.html").is_file():
+            raise BookError(complaint)
+        return folder, ended.peak_bytes, complaint
 
     def _complaint(self, log: str, path: Path) -> str:
         plain = without_colours(log).replace(f"{self.layout.stage}/", "")

@@ -4,16 +4,17 @@ import re
 import shutil
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from nbformat import NotebookNode
 
-from tools import interactive, labels, links, notebooks, pictures, provenance
+from tools import differences, interactive, labels, links, notebooks, pictures, provenance
 from tools.catalogue import Catalogue, Page
 from tools.check import presented_cells
+from tools.differences import Difference
 from tools.errors import BookError, listing
 from tools.execute import Executed
 from tools.files import digest, digest_file, digest_tree, json_bytes, read_json, replace_folder, write_if_changed
@@ -31,7 +32,7 @@ CLAIM_FIELDS = (
     *("evidence", "limitation", "page", "negative_control"),
 )
 DATA_ROLE = re.compile(r"\{data\}`([^`]*\{[^`]*)`")
-VERDICTS = ("holds", "conditional", "fails", "undecidable")
+VERDICTS = ("holds", "conditional", "fails", "not resolved", "undecidable")
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,10 @@ class Stager:
     layout: Layout
     catalogue: Catalogue
 
-    def run(self, executed: Sequence[Executed], timings: Timings) -> None:
+    def run(self, executed: Sequence[Executed], found: Sequence[Difference], timings: Timings) -> None:
         """Stage the book, unless that was done with the same content, and write the scorecard.
+
+        `found` holds the chapters that failed and the numbers that differ; their pages say so.
 
         Raises `BookError` for two runs that write the same figure data differently or record the same claim, and for
         a claim with missing fields or an unknown verdict.
@@ -50,24 +53,24 @@ class Stager:
         start = time.perf_counter()
         claims = self._claims(executed)
         write_if_changed(self.layout.build / "scorecard.json", json_bytes(claims))
-        inputs = self._inputs(executed, claims)
+        inputs = self._inputs(executed, found, claims)
         stamp = self.layout.build / "stage.json"
         known = read_json(stamp)
         if not (isinstance(known, dict) and known.get("inputs") == inputs and self.layout.stage.is_dir()):
             stamp.unlink(missing_ok=True)
-            self._fill(executed, claims)
+            self._fill(executed, found, claims)
             files = digest_tree(self.layout.stage)
             write_if_changed(stamp, json_bytes({"inputs": inputs, "content": digest(files)}))
         timings.add("stage", time.perf_counter() - start)
 
-    def _inputs(self, executed: Sequence[Executed], claims: Any) -> str:
+    def _inputs(self, executed: Sequence[Executed], found: Sequence[Difference], claims: Any) -> str:
         here = Path(__file__).parent
         sources = {path.relative_to(self.layout.book).as_posix(): digest_file(path) for path in self._sources()}
         runs = [[one.page.name, one.key, one.record["notebook"], one.record["output"]] for one in executed]
         pages = [[page.name, page.chapter, page.title] for page in self.catalogue.pages]
         # All of them: staging again costs little, and the site is built anew only where its content has changed.
         tools = {path.name: digest_file(path) for path in sorted(here.glob("*.py"))}
-        return digest([sources, runs, pages, self.catalogue.contents, claims, tools])
+        return digest([sources, runs, pages, [asdict(one) for one in found], self.catalogue.contents, claims, tools])
 
     def _sources(self) -> list[Path]:
         """Every file of the book that a page may use."""
@@ -79,28 +82,33 @@ class Stager:
                 kept.append(path)
         return kept
 
-    def _fill(self, executed: Sequence[Executed], claims: Any) -> None:
+    def _fill(self, executed: Sequence[Executed], found: Sequence[Difference], claims: Any) -> None:
         new = self.layout.build / "stage.new"
         shutil.rmtree(new, ignore_errors=True)
         runs = {one.page.name: one for one in executed}
         replaced = {page.source for page in self.catalogue.notebooks}
-        names = {page.name for page in self.catalogue.notebooks}
         for path in self._sources():
             if path not in replaced:
                 target = new / path.relative_to(self.layout.book)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target)
-        for page in self.catalogue.pages:
-            if not page.is_notebook:
-                text = links.rewrite(page.source.read_text(), page.chapter, page.name, names)
-                (new / f"{page.name}.md").write_text(text)
-        for page in self.catalogue.notebooks:
-            target = new / f"{page.name}.ipynb"
+        for place, page in enumerate(self.catalogue.pages):
+            text = differences.list_of_pages(found, page.name) if place == 0 else ""
+            target = new / f"{page.name}.md"
             target.parent.mkdir(parents=True, exist_ok=True)
-            shown = merged(runs[page.name], names)
-            for name, script in interactive.place(shown.cells, page.name).items():
-                write_if_changed(new / EXTRA / interactive.FOLDER / name, script)
-            target.write_bytes(notebooks.to_bytes(shown))
+            if page.name in runs:
+                own = [one for one in found if one.page == page.name]
+                note = "\n\n".join(filter(None, [text, differences.note(own) if own else ""]))
+                shown = merged(runs[page.name], runs, note)
+                for name, script in interactive.place(shown.cells, page.name).items():
+                    write_if_changed(new / EXTRA / interactive.FOLDER / name, script)
+                target.with_suffix(".ipynb").write_bytes(notebooks.to_bytes(shown))
+            elif page.is_notebook:
+                (failure,) = [one for one in found if one.page == page.name]
+                target.write_text(differences.failed_page(page.title or _title(page), failure))
+            else:
+                source = links.rewrite(page.source.read_text(), page.chapter, page.name, runs)
+                target.write_text(_below_title(source, text))
         (new / EXTRA).mkdir(exist_ok=True)
         for name, data in self._figure_data(executed).items():
             target = new / EXTRA / "data" / name
@@ -143,10 +151,23 @@ def _check_claim(claim: dict[str, Any], where: str) -> None:
         raise BookError(f"{where}: unknown verdict {claim['verdict']!r}; allowed: {listing(VERDICTS)}")
 
 
-def merged(one: Executed, names: Collection[str]) -> NotebookNode:
+def _title(page: Page) -> str:
+    """The first heading of a chapter's source."""
+    match = re.search(r"(?m)^# (.*)$", page.source.read_text())
+    return match[1] if match else page.name
+
+
+def _below_title(source: str, note: str) -> str:
+    """A page with a note below its first heading."""
+    if not note:
+        return source
+    return re.sub(r"(?m)^# .*$", lambda match: f"{match[0]}\n\n{note}\n", source, count=1)
+
+
+def merged(one: Executed, names: Collection[str], note: str = "") -> NotebookNode:
     """The page as it is shown: prose and metadata of today, outputs of the run, provenance at its end.
 
-    `names` are the pages that are executed.
+    `names` are the pages that are executed; `note` stands below the title.
     """
     import nbformat
 
@@ -168,6 +189,9 @@ def merged(one: Executed, names: Collection[str]) -> NotebookNode:
         _set_title(cells, one.page)
     if one.page.is_rerun:
         labels.rewrite(cells, labels.defined_in(cells), one.page.slug)
+    if note:
+        first = next(cell for cell in cells if cell.cell_type == "markdown" and re.search(r"(?m)^# ", cell.source))
+        first.source = _below_title(first.source, note)
     cells.append(nbformat.v4.new_markdown_cell("```{provenance}\n```"))
     notebooks.set_ids(cells)
     return nbformat.v4.new_notebook(cells=cells, metadata=one.chapter.notebook.metadata)

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import zip_longest
 
 DEFAULT_RTOL = 1e-6
 # The part of a standard error within which two runs must agree.
@@ -25,6 +26,8 @@ AMPLIFIES = "amplifies"
 TAG = re.compile(rf"rtol-(\d+(?:\.\d+)?(?:e-?\d+)?)|{AMPLIFIES}")
 NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d+\.\d+|\.\d+|\d+\.(?=[\s,\])]|$)|\d+)(?:[eE][-+]?\d+)?(?!\w)(?!\.\d)")
 FILLER = re.compile(r"[ \t]+|-{3,}")
+# Significant digits of a whole number that is known so far only.
+DIGITS = {"error": 2, "rounded": 4}
 PLUS_MINUS, ROUNDED = re.compile(r"\s*±\s*"), re.compile(r"≈\s*$")
 
 
@@ -65,9 +68,9 @@ class Number:
         whole, _, fraction = mantissa.partition(".")
         digits = (whole.lstrip("+-") + fraction).lstrip("0")
         power = int(exponent or 0) - len(fraction)
-        if kind != "exact" and not fraction and not exponent:
-            # Trailing zeros of `12300 ± 450` say how far it is rounded.
-            power = len(digits) - len(digits.rstrip("0"))
+        if kind in DIGITS and not fraction and not exponent:
+            # `12300 ± 450` is rounded to tens.
+            power = max(0, len(digits) - DIGITS[kind])
         is_integer = kind == "exact" and "." not in plain and "e" not in plain
         return cls(text, Decimal(plain), is_integer, len(fraction), len(digits), Decimal(1).scaleb(power), kind)
 
@@ -101,17 +104,18 @@ def _last_digit(a: Number, b: Number) -> Decimal:
         return max(a.unit, b.unit) if max(a.significant, b.significant) >= 3 else Decimal(0)
     # Trailing zeros left out: the longer one tells how far both were rounded.
     longer = a if a.decimals > b.decimals else b
-    return longer.unit if longer.significant >= 3 else Decimal(0)
+    return longer.unit if longer.significant >= (3 if longer.decimals >= 3 else 4) else Decimal(0)
 
 
 def _pair_agrees(ours: tuple[Number, Number], theirs: tuple[Number, Number], rule: Rule) -> bool:
     """Whether two values with their standard errors agree."""
     (a, a_error), (b, b_error) = ours, theirs
-    unit = max(a.unit, b.unit)
+    error_unit = max(a_error.unit, b_error.unit)
+    unit = max(a.unit, b.unit, error_unit)
     if rule.amplifies:
         allowed = COMBINED_ERRORS * Decimal(repr(math.hypot(float(a_error.value), float(b_error.value))))
         return abs(a.value - b.value) <= max(allowed, unit)
-    part, error_unit = PART_OF_ERROR * a_error.value, max(a_error.unit, b_error.unit)
+    part = PART_OF_ERROR * a_error.value
     return abs(a.value - b.value) <= max(part, unit) and abs(a_error.value - b_error.value) <= max(part, error_unit)
 
 
@@ -144,12 +148,8 @@ def _words(text: str) -> list[str]:
     return [FILLER.sub(lambda match: match[0][0], part).strip(" ") for part in NUMBER.split(text)]
 
 
-def first_difference(expected: str, got: str, rule: Rule = EXACT) -> tuple[str, str]:
-    """The first pair of lines that do not agree."""
+def differing_lines(expected: str, got: str, rule: Rule = EXACT) -> list[tuple[str, str]]:
+    """The pairs of lines that do not agree; the whole texts where only together they do not."""
     ours, theirs = expected.splitlines(), got.splitlines()
-    for index in range(max(len(ours), len(theirs))):
-        a = ours[index] if index < len(ours) else "(nothing)"
-        b = theirs[index] if index < len(theirs) else "(nothing)"
-        if not agree(a, b, rule):
-            return a, b
-    return expected, got
+    pairs = list(zip_longest(ours, theirs, fillvalue="(nothing)"))
+    return [(a, b) for a, b in pairs if not agree(a, b, rule)] or [(expected, got)]

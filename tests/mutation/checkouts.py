@@ -66,7 +66,8 @@ class Checkout:
         layout = Layout(self.root, PROFILE)
         shutil.copytree(self.fonts, layout.build / "home" / "matplotlib")
         chapter = read_chapter(load(layout).page(page))
-        Checker(layout, 1, Progress(), self.children).rerun([chapter], Timings(1))
+        if found := Checker(layout, 1, Progress(), self.children).rerun([chapter], Timings(1)):
+            raise BookError("\n".join(map(str, found)))
 
     def assert_found(self, page: str, change: Change) -> None:
         """The reference of the page fails in a cell of it."""

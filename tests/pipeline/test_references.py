@@ -46,7 +46,8 @@ def write(layout: Layout, notebook: NotebookNode) -> None:
 def check(layout: Layout, notebook: NotebookNode | None = None) -> None:
     """All that is checked before nbval."""
     notebook = notebook or executed()
-    references.check_set(layout, [PAGE])
+    references.refuse_extra(layout, [PAGE])
+    references.refuse_missing(layout, [PAGE])
     reference = references.read(layout, PAGE)
     references.check_structure(layout, PAGE, reference, code_cells(notebook), notebook)
 
@@ -164,4 +165,4 @@ def test_a_file_of_json_that_is_no_notebook_is_named(layout: Layout) -> None:
 
 def test_the_smoke_profile_says_how_to_write_its_references(tmp_path: Path) -> None:
     with pytest.raises(BookError, match="run `make reference PROFILE=smoke`"):
-        references.check_set(Layout(tmp_path, "smoke"), [PAGE])
+        references.refuse_missing(Layout(tmp_path, "smoke"), [PAGE])

@@ -4,18 +4,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.tolerance import agree, first_difference, rtol_of
+from icl_lib.statistics import Measurement, rounded
+from tools.tolerance import Rule, agree, differing_lines
 
 SAME = [
     ("slope 0.16666666666666666", "slope 0.16666668333333333"),  # 1e-7 relative
     ("loss 0.123", "loss 0.124"),
     ("loss 0.0120", "loss 0.0121"),
-    ("0.001", "0.002"),  # the price of the last digit: three decimals of a small number say little
+    ("0.0161 ± 0.0077", "0.0168 ± 0.0070"),  # a tenth of the error
+    ("0.0161 ± 0.0010", "0.0162 ± 0.0010"),  # the last digit
+    ("12340 ± 680", "12400 ± 690"),
+    ("12300 ± 400", "12340 ± 398"),
+    ("1.200e-07 ± 3.0e-09", "1.203e-07 ± 3.0e-09"),
+    ("-0.00114 ± 0.0010", "-0.001137 ± 0.00099"),  # an error that crosses a power of ten
+    ("rel ≈ 0.001", "rel ≈ 0.002"),
+    ("a ≈ 3.214, b 2", "a ≈ 3.215, b 2"),
+    ("≈ 316200", "≈ 316300"),
     ("scale 1.00", "scale 0.99 "),
     ("9.999e-06", "1.000e-05"),
     ("0.1239", "0.124"),  # trailing zeros left out
     ("0.209", "0.21"),
     ("-0.000", "0.000"),
+    ("0.00123", "0.00124"),
     ("− 1.250", "− 1.251"),
     ("| a |  9.999 |", "| a | 10.000 |"),
     ("|:-----|-----:|", "|:------|----:|"),
@@ -29,6 +39,15 @@ DIFFERENT = [
     ("rate 0.5", "rate 0.4"),
     ("rate 1.0", "rate 1.01"),
     ("0.209", "0.212"),
+    ("0.001", "0.002"),
+    ("0.000", "0.001"),
+    ("0.0161 ± 0.0077", "0.0170 ± 0.0077"),
+    ("0.0161 ± 0.0077", "0.0161 ± 0.0086"),
+    ("0.0161 ± 0.0077", "0.0161 0.0077"),
+    ("0.0161 ± 0.0077", "≈ 0.0161, 0.0077"),
+    ("a ≈ 3.214", "a ≈ 3.216"),
+    ("a ≈ 3.214", "a 3.214"),
+    ("12300 ± 400", "12400 ± 400"),
     ("0.21", "0.2"),
     ("n = 20", "n = 21"),
     ("n = 20", "n = 20.0"),
@@ -68,19 +87,48 @@ def test_one_per_cent_is_seen_in_four_digits(value: float) -> None:
     assert not agree(f"{value:.3f}", f"{value * 1.01:.3f}")
 
 
+@given(st.floats(-1e3, 1e3), st.floats(1e-6, 10), st.floats(-0.04, 0.04))
+def test_a_twentieth_of_the_error_is_allowed_and_a_quarter_is_not(value: float, error: float, moved: float) -> None:
+    text = str(Measurement(value, error))
+    assert agree(text, str(Measurement(value + moved * error, error)))
+    assert not agree(text, str(Measurement(value + 0.25 * error, error)))
+
+
+@given(st.floats(1e-3, 1e3), st.sampled_from([-1, 1]))
+def test_what_has_no_error_moves_by_a_thousandth_and_not_by_a_hundredth(size: float, sign: int) -> None:
+    value = sign * size
+    assert agree(str(rounded(value)), str(rounded(value * (1 + 1e-5))))
+    assert not agree(str(rounded(value, 10.0)), str(rounded(value + 0.1, 10.0)))
+
+
+def test_where_training_amplifies_rounding_samples_are_compared() -> None:
+    rule = Rule.of(["amplifies"])
+    assert agree("0.50 ± 0.10", "0.85 ± 0.07", rule)
+    assert not agree("0.50 ± 0.10", "0.95 ± 0.07", rule)
+    assert not agree("a ≈ 0.500", "a ≈ 0.510", rule)
+    assert not agree("yes 0.50 ± 0.10", "no 0.50 ± 0.10", rule)
+
+
 @pytest.mark.parametrize(
-    ("tags", "rtol"),
-    [([], 1e-6), (["hide-input"], 1e-6), (["rtol-1e-4"], 1e-4), (["rtol-0.01", "x"], 0.01), (["rtol-"], 1e-6)],
+    ("tags", "rule"),
+    [
+        ([], Rule()),
+        (["hide-input"], Rule()),
+        (["rtol-1e-4"], Rule(1e-4)),
+        (["rtol-0.01", "x"], Rule(0.01)),
+        (["rtol-"], Rule()),
+        (["amplifies"], Rule(amplifies=True)),
+    ],
 )
-def test_a_tag_widens_the_tolerance(tags: list[str], rtol: float) -> None:
-    assert rtol_of(tags) == rtol
+def test_a_tag_changes_the_rule(tags: list[str], rule: Rule) -> None:
+    assert Rule.of(tags) == rule
 
 
 def test_a_wider_tolerance_is_used() -> None:
-    assert agree("0.16666666666666666", "0.16667500000000000", rtol=1e-4)
-    assert not agree("20", "21", rtol=0.5)
+    assert agree("0.16666666666666666", "0.16667500000000000", Rule(1e-4))
+    assert not agree("20", "21", Rule(0.5))
 
 
-def test_the_first_difference_is_a_pair_of_lines() -> None:
-    assert first_difference("a 1\nb 2\nc 3", "a 1\nb 4\nc 5") == ("b 2", "b 4")
-    assert first_difference("a\nb", "a") == ("b", "(nothing)")
+def test_differences_are_pairs_of_lines() -> None:
+    assert differing_lines("a 1\nb 2\nc 3", "a 1\nb 4\nc 5") == [("b 2", "b 4"), ("c 3", "c 5")]
+    assert differing_lines("a\nb", "a") == [("b", "(nothing)")]

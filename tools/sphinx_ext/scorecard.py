@@ -86,7 +86,7 @@ class ScorecardDirective(SphinxDirective):
         return nodes.row("", *[nodes.entry("", *cell) for cell in cells])
 
     def _cells(self, claim: dict[str, Any]) -> list[list[nodes.Node]]:
-        verdict = nodes.inline("", str(claim["verdict"]), classes=["verdict", f"verdict-{claim['verdict']}"])
+        verdict = nodes.inline("", str(claim["verdict"]), classes=["verdict", f"verdict-{_slug(claim['verdict'])}"])
         return [
             [self._fold(claim)],
             [nodes.paragraph("", "", verdict)],
@@ -120,14 +120,17 @@ class ScorecardDirective(SphinxDirective):
         return [*content, *messages]
 
 
+def _slug(verdict: str) -> str:
+    return verdict.replace(" ", "-")
+
+
 def _measured(claim: dict[str, Any]) -> str:
-    """`value ± standard error` of the worst case, as far as the claim has them."""
-    error = claim["standard_error"]
-    return _number(claim["value"]) + (f" ± {_number(error, digits=2)}" if error else "")
+    """The worst case as chapters print it: `measured`; a claim recorded by other means may have a value only."""
+    return str(claim.get("measured") or _number(claim["value"]))
 
 
-def _number(value: Any, digits: int = 4) -> str:
-    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _resolve(app: Sphinx, doctree: nodes.document, docname: str) -> None:

@@ -1,0 +1,123 @@
+"""Numbers with their errors: how they are printed, made and compared with a limit."""
+
+import math
+
+import numpy
+import pytest
+import xarray
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icl_lib.statistics import (
+    Measurement,
+    largest,
+    least,
+    not_resolved_from,
+    over_repetitions,
+    over_runs,
+    rounded,
+    within,
+)
+
+
+@pytest.mark.parametrize(
+    ("measured", "text"),
+    [
+        (Measurement(0.016092, 0.0077), "0.0161 ± 0.0077"),
+        (Measurement(0.25, 0.0996), "0.25 ± 0.10"),
+        (Measurement(0.5, 0.00099999), "0.5000 ± 0.0010"),
+        (Measurement(12345.6, 678), "12350 ± 680"),
+        (Measurement(12345.6, 6.78), "12345.6 ± 6.8"),
+        (Measurement(1.2e-7, 3e-9), "1.200e-07 ± 3.0e-09"),
+        (Measurement(-0.00001, 0.01), "0.000 ± 0.010"),
+        (rounded(0.31622), "≈ 0.3162"),
+        (rounded(-0.31622), "≈ -0.3162"),
+        (rounded(0.00012, 1.0), "≈ 0.000"),
+        (rounded(316222.2), "≈ 316200"),
+        (Measurement(1 / 3), "0.3333"),
+        (Measurement(2.0), "2"),
+    ],
+)
+def test_a_number_is_printed_as_far_as_it_is_known(measured: Measurement, text: str) -> None:
+    assert (repr(measured), f"{measured:>20}") == (text, f"{text:>20}")
+
+
+@given(st.floats(-1e4, 1e4), st.floats(1e-7, 1e3))
+def test_what_is_printed_is_within_a_twentieth_of_the_error(value: float, error: float) -> None:
+    shown, shown_error = (float(part) for part in str(Measurement(value, error)).split(" ± "))
+    assert abs(shown - value) <= 0.0501 * error
+    assert shown_error == pytest.approx(error, rel=0.0501)
+
+
+def test_the_mean_over_repetitions_has_its_standard_error() -> None:
+    values = numpy.array([1.0, 2.0, 4.0])
+    measured = over_repetitions(values)
+    assert measured.value == pytest.approx(7 / 3)
+    assert measured.standard_error == pytest.approx(values.std(ddof=1) / 3**0.5)
+    assert over_repetitions([2.0]) == over_repetitions([2.0, 2.0]) == rounded(2.0)
+
+
+def runs(*columns: list[float]) -> xarray.Dataset:
+    return xarray.Dataset({name: ("repetition", values) for name, values in zip("xy", columns, strict=False)})
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
+    values = [1.0, 2.0, 4.0, 8.5]
+    found = over_runs(lambda result: {"mean": float(result.x.mean())}, runs(values))["mean"]
+    assert found.value == pytest.approx(over_repetitions(values).value)
+    assert found.standard_error == pytest.approx(over_repetitions(values).standard_error)
+
+
+def test_the_jackknife_of_a_ratio_is_that_of_the_delta_method() -> None:
+    generator = numpy.random.default_rng(0)
+    x, y = 3 + 0.1 * generator.standard_normal(400), 2 + 0.1 * generator.standard_normal(400)
+    found = over_runs(lambda r: {"ratio": float(r.x.mean() / r.y.mean())}, runs(list(x), list(y)))["ratio"]
+    residual = (x - x.mean() / y.mean() * y) / y.mean()
+    assert found.standard_error == pytest.approx(residual.std(ddof=1) / 20, rel=0.01)
+
+
+def test_a_single_run_has_no_error() -> None:
+    assert over_runs(lambda r: {"x": float(r.x.mean())}, runs([0.25])) == {"x": rounded(0.25)}
+
+
+@pytest.mark.parametrize(
+    ("measured", "answer"),
+    [
+        (Measurement(0.5, 0.1), True),
+        (Measurement(0.9, 0.1), None),
+        (Measurement(1.1, 0.1), None),
+        (Measurement(1.3, 0.1), False),
+        (Measurement(1.0), True),
+        (Measurement(0.5, 10.0), None),
+        (Measurement(-0.3, 0.1), False),
+    ],
+)
+def test_a_limit_within_two_standard_errors_resolves_nothing(measured: Measurement, answer: bool | None) -> None:
+    assert within(measured, 0.0, 1.0) is answer
+
+
+def test_extremes_know_what_they_cannot_be_told_from() -> None:
+    cases = {"a": Measurement(1.0, 0.1), "b": Measurement(1.2, 0.1), "c": Measurement(2.0, 0.1)}
+    assert (least(cases)[0], largest(cases)[0]) == ("a", "c")
+    assert not_resolved_from(cases, "a") == ["b"]
+    assert not_resolved_from(cases, "c") == []
+
+
+def test_units_change_value_and_error() -> None:
+    assert str(Measurement(0.123, 0.012).times(-100)) == "-12.3 ± 1.2"
+    assert -Measurement(0.5, 0.1) == Measurement(-0.5, 0.1)
+    assert float(rounded(0.5)) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((math.nan,), "value must be a finite number, got nan"),
+        ((1.0, -1.0), "standard_error must be a finite number >= 0, got -1"),
+        ((1.0, 0.0, -1.0), "scale must be a finite number >= 0, got -1"),
+        ((1.0, 0.1, 1.0), r"scale must be 0 beside a standard error \(0\.1\), got 1"),
+    ],
+)
+def test_bad_measurements_are_errors(arguments: tuple[float, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Measurement(*arguments)
