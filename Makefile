@@ -19,7 +19,7 @@ LOCK := .venv-lock
 TOOLS := $(BIN)/python -m tools
 COMPILE := pip-compile --no-emit-index-url --no-emit-find-links --strip-extras --extra book --extra test
 
-.PHONY: help book test lint types unit smoke site-check gpu-check chapter lab reference recheck bench pdf archive lock clean
+.PHONY: help book test lint types unit smoke site-check gpu-check chapter lab reference recheck emulate bench pdf archive lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,10 +29,11 @@ book: $(STAMP) ## execute what has changed, check it with nbval, build the site:
 
 # Unit tests often wait, and Sphinx keeps one core busy, so the book is built and looked at meanwhile. What the unit
 # tests print comes at the end, all of it where one has failed.
-test: lint types ## lint, types, unit and pipeline tests, the book at smoke scale, its site in a browser
+test: lint types ## lint, types, unit and pipeline tests, the book at smoke scale, in a browser, as on other processors
 	@mkdir -p _build
 	@$(MAKE) --no-print-directory unit >_build/unit.log 2>&1 & unit=$$!; trap 'kill $$unit 2>/dev/null' INT TERM; \
-		{ $(MAKE) --no-print-directory smoke && $(MAKE) --no-print-directory site-check PROFILE=smoke; }; book=$$?; \
+		{ $(MAKE) --no-print-directory smoke && $(MAKE) --no-print-directory site-check PROFILE=smoke && \
+		$(MAKE) --no-print-directory emulate PROFILE=smoke; }; book=$$?; \
 		wait $$unit && tail -n 1 _build/unit.log || { book=$$?; cat _build/unit.log; }; exit $$book
 
 lint: $(STAMP)
@@ -67,6 +68,9 @@ reference: $(STAMP) ## write the references anew, to be reviewed as a difference
 
 recheck: $(STAMP) ## nbval on every reference with nothing reused
 	@$(TOOLS) recheck --profile $(PROFILE)
+
+emulate: $(STAMP) ## the references as on other processors: make emulate C="kernel/trained" (PROFILE=smoke for toy scale)
+	@$(TOOLS) emulate --profile $(PROFILE) $(C)
 
 lab: $(STAMP) $(LAB)/$(notdir $(STAMP)) ## JupyterLab on the text notebooks
 	@install -D -m 644 tools/lab_settings.json $(LAB)/share/jupyter/lab/settings/overrides.json

@@ -16,6 +16,7 @@ import xarray
 from filelock import FileLock
 
 from icl_lib.digest import check_unchanged, module_digest
+from icl_lib.processor import emulated
 
 
 @functools.cache
@@ -32,12 +33,18 @@ def _versions() -> dict[str, str]:
 
 
 def key(config: Any, device: torch.device) -> str:
-    """JSON text that names a result: the config, the device's type, versions, and the modules that compute it."""
+    """JSON text that names a result.
+
+    It holds the config, the device's type, the versions, the modules that compute it, and the variables by which the
+    processor is made to compute as another one.
+    """
     return json.dumps(
         {
             "experiment": type(config).__qualname__,
             "config": _told(config),
             "device": device.type,
+            # Only where there are any: results of a processor as it is keep their keys.
+            **({"processor": emulation} if (emulation := emulated()) else {}),
             "library": {module: _digest(module) for module in sorted(_modules(config))},
             "versions": {"python": platform.python_version(), "torch": torch.__version__, **_versions()},
         },

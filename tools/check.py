@@ -109,8 +109,10 @@ class Checker:
         # nbval compares what it computes itself; this is what readers will see.
         return references.compare_texts(self.layout, one.page.name, reference, notebook)
 
-    def rerun(self, chapters: Sequence[Chapter], timings: Timings) -> list[Difference]:
-        """Let nbval execute every reference with nothing reused: no store, no passed checks, no executed notebooks.
+    def rerun(self, chapters: Sequence[Chapter], timings: Timings, store: str | None = OFF) -> list[Difference]:
+        """Let nbval execute the references with nothing reused: no passed checks, no executed notebooks, no store.
+
+        With `store` None the store of the build is used.
 
         Raises `BookError` for a reference that is missing or would compare nothing.
         """
@@ -121,7 +123,7 @@ class Checker:
             reference = references.read(self.layout, chapter.page.name)
             cells = prepared_cells(chapter)
             references.check_structure(self.layout, chapter.page.name, reference, cells, None)
-        found = self._nbval(names, OFF, timings, {})
+        found = self._nbval(names, store, timings, {})
         timings.add("recheck", time.perf_counter() - start)
         return found
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tools.emulation import EMULATIONS
 from tools.errors import BookError
 from tools.layout import PUBLISHED, Layout, locked
 
@@ -19,6 +20,7 @@ def parser() -> argparse.ArgumentParser:
     for name, what in (
         ("book", "execute, check and build the site"),
         ("recheck", "nbval on every reference, with nothing reused"),
+        ("emulate", "nbval on the references as on other processors"),
         ("reference", "write the references anew from the executed chapters"),
         ("pdf", "print what the last build has staged"),
         ("archive", "pack the last build into one file"),
@@ -27,8 +29,10 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=what)
         command.add_argument("--profile", default=PUBLISHED)
         command.add_argument("--jobs", type=_jobs, default=_jobs(os.environ.get("JOBS") or str(os.cpu_count() or 1)))
-        if name == "reference":
+        if name in ("reference", "emulate"):
             command.add_argument("pages", nargs="*", help="pages (default: all)")
+        if name == "emulate":
+            command.add_argument("--processor", nargs="+", choices=[*EMULATIONS], default=[*EMULATIONS])
         if name == "chapter":
             command.add_argument("page", help="a page as in _toc.yml")
             command.add_argument("papermill", nargs=argparse.REMAINDER, help="parameters: -p NAME VALUE")
@@ -76,15 +80,19 @@ def _run(layout: Layout, given: argparse.Namespace) -> bool:
         with locked(layout):
             commands.chapter(layout, page, words, given.jobs)
         return True
+    named = [catalogue.page(name) for name in getattr(given, "pages", [])]
     with locked(layout):
         if given.command == "book":
             return commands.book(layout, catalogue, given.jobs)
         if given.command == "recheck":
             commands.recheck(layout, catalogue, given.jobs)
+        elif given.command == "emulate":
+            commands.refuse_prose(named)
+            commands.emulate(layout, named or catalogue.notebooks, given.processor, given.jobs)
         elif given.command == "pdf":
             commands.pdf(layout, catalogue)
         elif given.command == "archive":
             commands.archive(layout)
         else:
-            commands.reference(layout, catalogue, [catalogue.page(name) for name in given.pages], given.jobs)
+            commands.reference(layout, catalogue, named, given.jobs)
     return True

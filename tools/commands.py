@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from tools import differences, notebooks, outputs, parameters, references, stage
 from tools.catalogue import Catalogue, Page
-from tools.check import Checker, presented_cells
+from tools.check import OFF, Checker, presented_cells
 from tools.differences import Difference
+from tools.emulation import EMULATIONS, emulating
 from tools.errors import BookError
 from tools.execute import Executed, Executor, Surroundings, plan, remove_others
 from tools.files import write_if_changed
@@ -79,25 +80,46 @@ def book(layout: Layout, catalogue: Catalogue, jobs: int) -> bool:
 
 def recheck(layout: Layout, catalogue: Catalogue, jobs: int) -> None:
     """`make recheck`."""
-    progress, timings, children = Progress(), Timings(jobs), Children()
-    chapters = [read_chapter(page) for page in catalogue.notebooks]
+    progress = Progress()
     references.refuse_extra(layout, [page.name for page in catalogue.notebooks])
+    found = _rerun(layout, catalogue.notebooks, OFF, jobs, progress)
+    if found:
+        raise BookError("\n".join(map(str, found)))
+    progress.say(f"{len(catalogue.notebooks)} references hold")
+
+
+def emulate(layout: Layout, pages: Sequence[Page], processors: Sequence[str], jobs: int) -> None:
+    """`make emulate`: the references of the pages on other processors, as far as variables make one of this.
+
+    What was trained for one is kept in the store under a key of its own.
+    """
+    progress = Progress()
+    complaints = []
+    for name in processors:
+        progress.say(f"\nprocessor {name}: {', '.join(f'{key}={value}' for key, value in EMULATIONS[name].items())}")
+        with emulating(name):
+            found = _rerun(layout, pages, None, jobs, progress)
+        complaints += [f"processor {name}: {one}" for one in found]
+    if complaints:
+        raise BookError("\n".join(complaints))
+    progress.say(f"{len(pages)} references hold on the processors {', '.join(processors)}")
+
+
+def _rerun(layout: Layout, pages: Sequence[Page], store: str | None, jobs: int, progress: Progress) -> list[Difference]:
+    children = Children()
+    chapters = [read_chapter(page) for page in pages]
     try:
-        found = Checker(layout, jobs, progress, children).rerun(chapters, timings)
+        return Checker(layout, jobs, progress, children).rerun(chapters, Timings(jobs), store)
     except BaseException:
         children.stop()
         raise
-    if found:
-        raise BookError("\n".join(map(str, found)))
-    progress.say(f"{len(chapters)} references hold")
 
 
 def reference(layout: Layout, catalogue: Catalogue, pages: Sequence[Page], jobs: int) -> None:
     """`make reference`: new references, of all pages or of some; those without a page are removed."""
     progress = Progress()
     chosen = pages or catalogue.notebooks
-    if prose := [page.name for page in chosen if not page.is_notebook]:
-        raise BookError(f"nothing is executed in {', '.join(prose)}")
+    refuse_prose(chosen)
     executed = execute_all(layout, chosen, jobs, progress, Timings(jobs))
     for one in executed:
         notebook = one.notebook()
@@ -112,6 +134,12 @@ def reference(layout: Layout, catalogue: Catalogue, pages: Sequence[Page], jobs:
         if path not in wanted:
             path.unlink()
             progress.say(f"removed  {path.relative_to(layout.root)}")
+
+
+def refuse_prose(pages: Sequence[Page]) -> None:
+    """Raise `BookError` for pages without code."""
+    if prose := [page.name for page in pages if not page.is_notebook]:
+        raise BookError(f"nothing is executed in {', '.join(prose)}")
 
 
 def pdf(layout: Layout, catalogue: Catalogue) -> None:
@@ -136,8 +164,7 @@ def archive(layout: Layout) -> None:
 def chapter(layout: Layout, page: Page, words: Sequence[str], jobs: int) -> None:
     """`make chapter`: one chapter, as in the book, or with other parameters and then apart from the book."""
     progress = Progress()
-    if not page.is_notebook:
-        raise BookError(f"nothing is executed in {page.name}")
+    refuse_prose([page])
     if not words:
         (done,) = execute_all(layout, [page], jobs, progress, Timings(jobs))
         progress.say(f"executed: {done.path}")

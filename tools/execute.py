@@ -112,6 +112,7 @@ class Surroundings:
             "code": digest(code),
             "parameters": digest(repr(sorted(chapter.given.items()))),
             "device and threads": digest([kernels.device(), kernels.threads()]),
+            "processor": digest(kernels.processor()),
             "installed versions": digest(self.versions),
             **{f"tools/{name}": value for name, value in self.tools.items()},
             **self.graph.reached([cell.source for cell in cells]),

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from icl_lib.processor import emulated
 from tools.errors import BookError
 from tools.files import write_if_changed
 from tools.layout import Layout
@@ -31,6 +32,17 @@ def device() -> str:
 def threads() -> str:
     """The number of threads of one kernel's numerical libraries."""
     return os.environ.get(THREADS[0], "1")
+
+
+def processor() -> dict[str, str]:
+    """The variables by which kernels compute as another processor would.
+
+    Raises `BookError` for an unknown value.
+    """
+    try:
+        return emulated()
+    except ValueError as error:
+        raise BookError(str(error)) from None
 
 
 def store(layout: Layout) -> Path | None:
