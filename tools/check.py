@@ -1,10 +1,9 @@
 """Executed chapters against their references: first what nbval cannot see, then nbval itself."""
 
-import os
 import shutil
-import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +23,9 @@ from tools.timings import Timings
 
 # The modules that decide whether a reference passes.
 CHECKING = ("check.py", "nbval_plugin.py", "references.py", "tolerance.py")
-PLUGINS = ("nbval.plugin", "xdist.plugin", "tools.nbval_plugin")
+PLUGINS = ("nbval.plugin", "tools.nbval_plugin")
 CELL_SECONDS = 6 * 3600
 OFF = "off"
-# The line by which the plugin tells the end of a notebook; the plugin itself is slow to import.
-ENDED = "ended: "
 
 
 def presented_cells(executed: NotebookNode, chapter: Chapter) -> list[NotebookNode]:
@@ -143,69 +140,66 @@ class Checker:
     def _nbval(
         self, pages: Sequence[str], store: str | None, timings: Timings, keys: Mapping[str, str]
     ) -> list[Difference]:
-        """Run nbval over the references of `pages`, and note under `keys` those that have passed.
-
-        Raises `BookError` where nbval itself fails.
-        """
+        """Run nbval over the references of `pages`, and note under `keys` those that have passed."""
+        start = time.perf_counter()
         folder = self.layout.build / "checking"
         shutil.rmtree(folder, ignore_errors=True)
-        (folder / "output").mkdir(parents=True)
+        folder.mkdir(parents=True)
+        (folder / "pytest.ini").write_text("[pytest]\n")
         kernels.prepare(self.layout)
+        self.children.expect(len(pages))
         self.progress.start("nbval", "check", f"{len(pages)} references")
-        command = self._command(pages, folder)
-        environment = kernels.environment(self.layout, folder / "output", store)
+        with ThreadPoolExecutor(self.jobs) as pool:
+            futures = [pool.submit(self._nbval_page, page, folder, store, timings, keys) for page in pages]
+            try:
+                found = [future.result() for future in futures]
+            except BaseException:
+                for future in futures:
+                    future.cancel()
+                self.children.stop()
+                raise
+        self.progress.end("nbval", "check", time.perf_counter() - start)
+        return [failure for failure in found if failure is not None]
+
+    def _nbval_page(
+        self, page: str, folder: Path, store: str | None, timings: Timings, keys: Mapping[str, str]
+    ) -> Difference | None:
+        """Run nbval over the reference of one page."""
+        own = folder / page.replace("/", "-")
+        (own / "output").mkdir(parents=True)
+        environment = kernels.environment(self.layout, own / "output", store)
         environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         # Only text is compared, and papermill has drawn the figures.
         environment["ICL_PICTURES"] = "off"
-        names = {self._node(page): page for page in pages}
+        ended = self.children.run_module(
+            "pytest", self._arguments(page, own), cwd=self.layout.root, environment=environment, log=own / "log"
+        )
+        result = read_json(own / "result.json")
+        failure = self._failure(page, result, own / "log")
+        if failure is None and ended.status != 0:
+            tail = "\n".join((own / "log").read_text(errors="replace").splitlines()[-15:])
+            failure = Difference(page, DIFFERS, f"nbval ended with status {ended.status}; its last lines:\n{tail}")
+        if failure is None:
+            self.progress.end(page, "check", ended.seconds)
+            timings.add("check", ended.seconds, page=page, ended=ended)
+            if page in keys:
+                passed = {"key": keys[page], "seconds": round(ended.seconds, 3)}
+                write_atomically(self._passed(page), json_bytes(passed))
+        return failure
 
-        def on_line(line: str) -> None:
-            # Pytest's dots may stand before it.
-            _, found, account = line.partition(ENDED)
-            node, _, seconds = account.rpartition(" ")
-            # A chapter may print such a line, too.
-            if found and node in names:
-                self.progress.end(names[node], "check", float(seconds))
-
-        log = folder / "log"
-        ended = self.children.run(command, cwd=self.layout.root, environment=environment, log=log, on_line=on_line)
-        results = read_json(folder / "results.json") or {}
-        failures = {page: self._failure(page, results.get(self._node(page)), log) for page in pages}
-        for page in pages:
-            if failures[page] is None:
-                seconds = round(results[self._node(page)]["seconds"], 3)
-                timings.add("check", seconds, page=page)
-                if page in keys:
-                    write_atomically(self._passed(page), json_bytes({"key": keys[page], "seconds": seconds}))
-        found = [failure for failure in failures.values() if failure is not None]
-        if ended.status != 0 and (not found or not results):
-            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-            raise BookError(f"nbval ended with status {ended.status}; the end of {log}:\n{tail}")
-        timings.add("nbval", ended.seconds, peak_bytes=ended.peak_bytes)
-        return found
-
-    def _command(self, pages: Sequence[str], folder: Path) -> list[str]:
-        settings = folder / "pytest.ini"
-        settings.write_text("[pytest]\n")
-        workers = min(self.jobs, len(pages))
+    def _arguments(self, page: str, folder: Path) -> list[str]:
         return [
-            *(sys.executable, "-m", "pytest", "-q", "--color=no", "--noconftest", "-p", "no:cacheprovider"),
+            # All cells after the first that fails may fail for the same reason.
+            *("-q", "-x", "--color=no", "--noconftest", "-p", "no:cacheprovider"),
             *(word for plugin in PLUGINS for word in ("-p", plugin)),
-            *("-c", str(settings), f"--rootdir={self.layout.root}"),
+            *("-c", str(folder.parent / "pytest.ini"), f"--rootdir={self.layout.root}"),
             *("--nbval", "--nbval-current-env", f"--nbval-cell-timeout={CELL_SECONDS}"),
-            *("-n", str(workers if workers > 1 else 0), "--dist", "loadfile"),
-            f"--cell-results={folder / 'results.json'}",
-            *(str(self._reference(page)) for page in pages),
+            f"--cell-results={folder / 'result.json'}",
+            str(self._reference(page)),
         ]
 
-    def _node(self, page: str) -> str:
-        return Path(os.path.relpath(self._reference(page), self.layout.root)).as_posix()
-
     def _failure(self, page: str, result: dict[str, Any] | None, log: Path) -> Difference | None:
-        """What is wrong with a page after nbval has run, None where nothing is.
-
-        Of several failing cells the first: all later ones may fail for the same reason.
-        """
+        """What is wrong with a page after nbval has run, None where nothing is."""
         if result is None:
             return Difference(page, DIFFERS, f"nbval did not run its reference; see {log}")
         if result["failures"]:

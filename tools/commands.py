@@ -2,7 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from tools import differences, notebooks, outputs, parameters, references, stage
 from tools.catalogue import Catalogue, Page
@@ -20,8 +21,18 @@ from tools.site import Site
 from tools.timings import Timings
 
 
+@contextmanager
+def stopping() -> Iterator[Children]:
+    """Children that are all ended where the block is left, in whatever way."""
+    children = Children()
+    try:
+        yield children
+    finally:
+        children.stop()
+
+
 def execute(
-    layout: Layout, pages: Sequence[Page], jobs: int, progress: Progress, timings: Timings
+    layout: Layout, pages: Sequence[Page], jobs: int, progress: Progress, timings: Timings, children: Children
 ) -> tuple[list[Executed], list[Difference]]:
     """Execute the pages as far as they have changed; gives those that are executed now, and how the others failed.
 
@@ -31,7 +42,7 @@ def execute(
     surroundings = Surroundings.of(layout)
     planned = plan(layout, [read_chapter(page) for page in pages], surroundings)
     timings.add("read", time.perf_counter() - start)
-    failed = Executor(layout, surroundings, jobs, progress).run(planned, timings)
+    failed = Executor(layout, surroundings, jobs, progress, children).run(planned, timings)
     without = {failure.page for failure in failed}
     executed = [one for one in planned if one.page.name not in without]
     for one in executed:
@@ -40,11 +51,10 @@ def execute(
     return executed, failed
 
 
-def execute_all(
-    layout: Layout, pages: Sequence[Page], jobs: int, progress: Progress, timings: Timings
-) -> list[Executed]:
+def execute_all(layout: Layout, pages: Sequence[Page], jobs: int, progress: Progress) -> list[Executed]:
     """As `execute`, but raises `BookError` where a chapter failed."""
-    executed, failed = execute(layout, pages, jobs, progress, timings)
+    with stopping() as children:
+        executed, failed = execute(layout, pages, jobs, progress, Timings(jobs), children)
     if failed:
         raise BookError("\n".join(map(str, failed)))
     return executed
@@ -53,18 +63,16 @@ def execute_all(
 def book(layout: Layout, catalogue: Catalogue, jobs: int) -> bool:
     """`make book`: says whether all is as it should be. A site is built in any case."""
     start = time.perf_counter()
-    progress, timings, children = Progress(), Timings(jobs), Children()
-    references.refuse_extra(layout, [page.name for page in catalogue.notebooks])
-    executed, failed = execute(layout, catalogue.notebooks, jobs, progress, timings)
-    remove_others(layout.executed, [page.name for page in catalogue.notebooks], progress.say)
-    try:
+    progress, timings = Progress(), Timings(jobs)
+    names = [page.name for page in catalogue.notebooks]
+    references.refuse_extra(layout, names)
+    with stopping() as children:
+        executed, failed = execute(layout, catalogue.notebooks, jobs, progress, timings, children)
+        remove_others(layout.executed, names, progress.say)
         found = [*failed, *Checker(layout, jobs, progress, children).run(executed, timings)]
         differences.write(layout, found)
         stage.Stager(layout, catalogue).run(executed, found, timings)
         warnings = Site(layout, progress, children).build(catalogue.banner, stage.side_files(executed), timings, found)
-    except BaseException:
-        children.stop()
-        raise
     total = time.perf_counter() - start
     timings.write(layout, total)
     progress.say(f"\n{timings.table(total)}")
@@ -106,13 +114,9 @@ def emulate(layout: Layout, pages: Sequence[Page], processors: Sequence[str], jo
 
 
 def _rerun(layout: Layout, pages: Sequence[Page], store: str | None, jobs: int, progress: Progress) -> list[Difference]:
-    children = Children()
     chapters = [read_chapter(page) for page in pages]
-    try:
+    with stopping() as children:
         return Checker(layout, jobs, progress, children).rerun(chapters, Timings(jobs), store)
-    except BaseException:
-        children.stop()
-        raise
 
 
 def reference(layout: Layout, catalogue: Catalogue, pages: Sequence[Page], jobs: int) -> None:
@@ -120,7 +124,7 @@ def reference(layout: Layout, catalogue: Catalogue, pages: Sequence[Page], jobs:
     progress = Progress()
     chosen = pages or catalogue.notebooks
     refuse_prose(chosen)
-    executed = execute_all(layout, chosen, jobs, progress, Timings(jobs))
+    executed = execute_all(layout, chosen, jobs, progress)
     for one in executed:
         notebook = one.notebook()
         made = references.make(notebook, presented_cells(notebook, one.chapter))
@@ -146,12 +150,9 @@ def pdf(layout: Layout, catalogue: Catalogue) -> None:
     """`make pdf`."""
     from tools.pdf import make
 
-    progress, children = Progress(), Children()
-    try:
+    progress = Progress()
+    with stopping() as children:
         make(layout, Site(layout, progress, children), catalogue.banner, progress)
-    except BaseException:
-        children.stop()
-        raise
 
 
 def archive(layout: Layout) -> None:
@@ -166,7 +167,7 @@ def chapter(layout: Layout, page: Page, words: Sequence[str], jobs: int) -> None
     progress = Progress()
     refuse_prose([page])
     if not words:
-        (done,) = execute_all(layout, [page], jobs, progress, Timings(jobs))
+        (done,) = execute_all(layout, [page], jobs, progress)
         progress.say(f"executed: {done.path}")
         return
     given = parameters.from_command_line(words)
@@ -174,6 +175,8 @@ def chapter(layout: Layout, page: Page, words: Sequence[str], jobs: int) -> None
     (planned,) = plan(layout, [read_chapter(page, given)], surroundings)
     apart = Executed(planned.chapter, planned.key, layout.build / "chapter")
     shutil.rmtree(apart.output, ignore_errors=True)
-    if failed := Executor(layout, surroundings, jobs, progress).run([apart], Timings(jobs)):
+    with stopping() as children:
+        failed = Executor(layout, surroundings, jobs, progress, children).run([apart], Timings(jobs))
+    if failed:
         raise BookError("\n".join(map(str, failed)))
     progress.say(f"executed: {apart.path}\nfigure data and claims: {apart.output}")

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -135,13 +134,15 @@ def in_order(missing: Sequence[Executed]) -> list[Executed]:
 class Executor:
     """Runs chapters, `jobs` at once; one that fails leaves the others alone."""
 
-    def __init__(self, layout: Layout, surroundings: Surroundings, jobs: int, progress: Progress) -> None:
+    def __init__(
+        self, layout: Layout, surroundings: Surroundings, jobs: int, progress: Progress, children: Children
+    ) -> None:
         """`layout` must be locked by the caller."""
         self.layout = layout
         self.surroundings = surroundings
         self.jobs = jobs
         self.progress = progress
-        self.children = Children()
+        self.children = children
         self.commit = "unknown"
         self._stopped = False
 
@@ -155,13 +156,8 @@ class Executor:
         for executed in planned:
             if executed not in missing:
                 record = executed.record
-                timings.add(
-                    "execute",
-                    record["seconds"],
-                    page=executed.page.name,
-                    peak_bytes=record["peak_bytes"],
-                    reused=True,
-                )
+                before = Ended(0, record["seconds"], record["cpu_seconds"], record["peak_bytes"])
+                timings.add("execute", before.seconds, page=executed.page.name, ended=before, reused=True)
         failed = self._run_all(missing, timings) if missing else []
         timings.add("execute", time.perf_counter() - start)
         return failed
@@ -170,6 +166,7 @@ class Executor:
         shutil.rmtree(self.layout.running, ignore_errors=True)
         self.layout.running.mkdir(parents=True)
         kernels.prepare(self.layout)
+        self.children.expect(len(missing))
         self.commit = provenance.commit(self.layout.root)
         with ThreadPoolExecutor(self.jobs) as pool:
             futures = [pool.submit(self._run_one, executed, timings) for executed in in_order(missing)]
@@ -227,7 +224,7 @@ class Executor:
             raise BookError(f"chapter {page.name}: {', '.join(changed[:3])} changed while it ran; run again")
         self._accept(executed, folder, parts, ended)
         self.progress.end(page.name, "execute", ended.seconds)
-        timings.add("execute", ended.seconds, page=page.name, peak_bytes=ended.peak_bytes)
+        timings.add("execute", ended.seconds, page=page.name, ended=ended)
 
     def _papermill(self, chapter: Chapter, folder: Path) -> Ended:
         output = folder / "output"
@@ -240,8 +237,9 @@ class Executor:
             if line.startswith("cell "):
                 self.progress.cell(chapter.page.name, int(line.removeprefix("cell ")) + 1, total)
 
-        return self.children.run(
-            [sys.executable, "-m", "tools.worker", str(folder)],
+        return self.children.run_module(
+            "tools.worker",
+            [str(folder)],
             cwd=folder,
             environment=kernels.environment(self.layout, output),
             log=folder / "log",
@@ -291,6 +289,7 @@ class Executor:
             "notebook": digest(data),
             "output": digest_tree(executed.output),
             "seconds": round(ended.seconds, 3),
+            "cpu_seconds": round(ended.cpu_seconds, 3),
             "peak_bytes": ended.peak_bytes,
             "provenance": provenance.record(
                 self.commit, values, self.surroundings.versions, ended.seconds, ended.peak_bytes

@@ -4,7 +4,6 @@ nbval's own comparison decides. Before it looks, numbers within the tolerance ar
 what is no text (pictures, HTML) is left out on both sides.
 """
 
-import re
 import time
 from collections import defaultdict
 from functools import partial
@@ -12,13 +11,11 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
-import nbformat
 import pytest
 from nbformat import NotebookNode
 from nbval.plugin import IPyNbCell, NbCellError
 
 from tools import notebooks
-from tools.check import ENDED
 from tools.files import json_bytes, write_atomically
 from tools.references import printed, texts
 from tools.tolerance import Rule, agree, differing_lines
@@ -34,11 +31,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Collect results where they arrive: in the one process that has no workers above it."""
+    """Collect results."""
     path = config.getoption("--cell-results")
-    if path is not None and not hasattr(config, "workerinput"):
-        terminal = config.pluginmanager.get_plugin("terminalreporter")
-        config.pluginmanager.register(Results(path, config.rootpath, terminal), "cell-results")
+    if path is not None:
+        config.pluginmanager.register(Results(path), "cell-results")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -151,38 +147,26 @@ def _account(expected: list[NotebookNode], got: list[NotebookNode], rule: Rule) 
 
 
 class Results:
-    """Gathers what each cell gave, tells when a notebook has ended, and writes all at the end."""
+    """Gathers what each cell of the one notebook gave, and writes it at the end."""
 
-    def __init__(self, path: Path, root: Path, terminal: Any) -> None:
-        """`path` is the JSON file to write; names of tests are relative to `root`."""
+    def __init__(self, path: Path) -> None:
+        """`path` is the JSON file to write."""
         self.path = path
-        self.root = root
-        self.terminal = terminal
-        self.files: dict[str, dict[str, Any]] = {}
+        self.cells = 0
+        self.failures: list[dict[str, Any]] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in one phase of one cell."""
-        name = re.sub(r"::.*", "", report.nodeid)
-        file = self.files.setdefault(name, {"cells": 0, "seconds": 0.0, "failures": []})
-        file["seconds"] += report.duration
-        if report.when == "call":
-            file["cells"] += 1
+        self.cells += report.when == "call"
         if report.failed:
-            accounts = [value for key, value in report.user_properties if key == RESULT]
-            file["failures"] += accounts or [{"message": report.longreprtext[-2000:], "cell": None}]
-        if report.when == "teardown" and file["cells"] == file.setdefault("expected", self._count(name)):
-            self.terminal.write_line(f"{ENDED}{name} {file['seconds']:.1f}")
-
-    def _count(self, name: str) -> int:
-        """The number of code cells of a notebook."""
-        return len(notebooks.code_cells(nbformat.read(self.root / name, as_version=4)))
+            accounts: list[Any] = [value for key, value in report.user_properties if key == RESULT]
+            self.failures += accounts or [{"message": report.longreprtext[-2000:], "cell": None}]
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A file that cannot be collected has failed."""
         if report.failed:
-            file = self.files.setdefault(report.nodeid, {"cells": 0, "seconds": 0.0, "failures": []})
-            file["failures"].append({"message": str(report.longrepr)[-2000:], "cell": None})
+            self.failures.append({"message": str(report.longrepr)[-2000:], "cell": None})
 
     def pytest_sessionfinish(self) -> None:
         """Write what was gathered."""
-        write_atomically(self.path, json_bytes(self.files))
+        write_atomically(self.path, json_bytes({"cells": self.cells, "failures": self.failures}))

@@ -27,7 +27,7 @@ from tools.files import (
 from tools.kernels import TOOLS
 from tools.layout import Layout
 from tools.notebooks import without_colours
-from tools.processes import Children
+from tools.processes import Children, Ended
 from tools.progress import Progress
 from tools.stage import CONTENTS
 from tools.timings import Timings
@@ -93,7 +93,7 @@ class Site:
         if not whole:
             self.progress.start("site", "build")
             stamp.unlink(missing_ok=True)
-            folder, peak, complaint = self.render(config, "html")
+            folder, ended, complaint = self.render(config, "html")
             replace_folder(folder, self.layout.html)
             shutil.rmtree(folder.parent)
             self.progress.end("site", "build", time.perf_counter() - start)
@@ -102,7 +102,7 @@ class Site:
                 complaint = ""
             elif not complaint:
                 write_atomically(stamp, json_bytes({"key": key, "files": self._rendered()}))
-            timings.add("site", time.perf_counter() - start, peak_bytes=peak)
+            timings.add("site", time.perf_counter() - start, ended=ended)
         else:
             self._write_side_files(side_files)
             timings.add("site", time.perf_counter() - start)
@@ -128,10 +128,10 @@ class Site:
             ]
         )
 
-    def render(self, config: bytes, builder: str) -> tuple[Path, int, str]:
+    def render(self, config: bytes, builder: str) -> tuple[Path, Ended, str]:
         """Let jupyter-book render what is staged into a fresh folder.
 
-        Gives the folder, the peak memory in bytes, and the warnings and errors of Sphinx, empty where there are none.
+        Gives the folder, how the process ended, and the warnings and errors of Sphinx, empty where there are none.
         Raises `BookError` with them where it leaves no page.
         """
         work = self.layout.build / f"building-{builder}"
@@ -151,7 +151,7 @@ class Site:
         complaint = self._complaint(log, work / "log") if ended.status != 0 else ""
         if complaint and not (folder / "index.html").is_file():
             raise BookError(complaint)
-        return folder, ended.peak_bytes, complaint
+        return folder, ended, complaint
 
     def _complaint(self, log: str, path: Path) -> str:
         plain = without_colours(log).replace(f"{self.layout.stage}/", "")

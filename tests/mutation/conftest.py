@@ -1,14 +1,14 @@
 """What the tests of this folder share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from checkouts import PROFILE, Checkout
-from forked import ForkedChildren, start_server
 
 from tools import kernels
 from tools.layout import Layout
-from tools.processes import Children
+from tools.processes import WORTHWHILE, Children
 
 
 @pytest.fixture(scope="session")
@@ -20,20 +20,23 @@ def fonts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def _server() -> None:
-    start_server()
+def _warm() -> Iterator[Children]:
+    children = Children()
+    children.expect(WORTHWHILE)
+    yield children
+    children.stop()
 
 
 @pytest.fixture
 def fresh(tmp_path: Path, fonts: Path) -> Checkout:
-    """A checkout that is judged in processes of their own, as by `make book`."""
+    """A checkout that is judged in fresh processes, as by `make chapter`."""
     return Checkout(tmp_path, Children(), fonts)
 
 
 @pytest.fixture
-def forked(tmp_path: Path, fonts: Path, _server: None) -> Checkout:
-    """A checkout that is judged in forked processes."""
-    return Checkout(tmp_path, ForkedChildren(), fonts)
+def forked(tmp_path: Path, fonts: Path, _warm: Children) -> Checkout:
+    """A checkout that is judged in processes that start warm, as by `make book`."""
+    return Checkout(tmp_path, _warm, fonts)
 
 
 @pytest.fixture
