@@ -19,7 +19,8 @@ from tools.processes import WORTHWHILE, Children
 
 PROGRAM = """
 import os, sys
-print("told", os.environ["NAME"], sys.argv[1:], os.getcwd(), os.getsid(0) == os.getpid(), "torch" in sys.modules, flush=True)
+own, warm = os.getsid(0) == os.getpid(), "torch" in sys.modules
+print("told", os.environ["NAME"], sys.argv[1:], os.getcwd(), own, warm, flush=True)
 print("library", any(name.split(".")[0] == "icl_lib" for name in sys.modules), flush=True)
 print(os.environ.get("HIDDEN"), file=sys.stderr)
 sum(range(10_000_000))
@@ -119,7 +120,10 @@ def test_nothing_outlives_a_build_that_is_killed(how: signal.Signals, tmp_path: 
     checkout, told = write_book(tmp_path / "checkout"), tmp_path / "told"
     told.mkdir()
     replace(checkout / "book/sums.md", "print(f", SLEEPING.format(folder=str(told)) + "print(f")
-    program = f"from tools import processes; processes.WORTHWHILE = 1\nfrom tools.cli import main\nmain(['--root', {str(checkout)!r}, 'book'])"
+    program = (
+        "from tools import processes; processes.WORTHWHILE = 1\n"
+        f"from tools.cli import main\nmain(['--root', {str(checkout)!r}, 'book'])"
+    )
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     child = subprocess.Popen([sys.executable, "-c", program], cwd=REPOSITORY, start_new_session=True, stderr=-1)
     signal.signal(signal.SIGINT, before)
