@@ -19,7 +19,7 @@ LOCK := .venv-lock
 TOOLS := $(BIN)/python -m tools
 COMPILE := pip-compile --no-emit-index-url --no-emit-find-links --strip-extras --extra book --extra test
 
-.PHONY: help book test lint types unit smoke site-check gpu-check chapter lab reference recheck emulate bench pdf archive lock clean
+.PHONY: help book test lint types unit smoke site-check gpu-check chapter lab reference recheck emulate bench costs pdf archive lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ emulate: $(STAMP) ## the references as on other processors: make emulate C="kern
 lab: $(STAMP) $(LAB)/$(notdir $(STAMP)) ## JupyterLab on the text notebooks
 	@install -D -m 644 tools/lab_settings.json $(LAB)/share/jupyter/lab/settings/overrides.json
 	@JUPYTER_PREFER_ENV_PATH=1 $(LAB)/bin/jupyter-lab --LabApp.default_url=/lab/tree/book/index.md
+
+costs: $(STAMP) ## record what the pages of the last `make clean book` cost, for the time that later ones announce
+	@$(TOOLS) costs
 
 bench: $(STAMP) ## benchmarks
 	@$(BIN)/python -m benchmarks

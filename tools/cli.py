@@ -22,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
         ("recheck", "nbval on every reference, with nothing reused"),
         ("emulate", "nbval on the references as on other processors"),
         ("reference", "write the references anew from the executed chapters"),
+        ("costs", "record what the pages of the last build cost"),
         ("pdf", "print what the last build has staged"),
         ("archive", "pack the last build into one file"),
         ("chapter", "execute one chapter"),
@@ -70,7 +71,7 @@ def _interrupt(*_: object) -> None:
 
 def _run(layout: Layout, given: argparse.Namespace) -> bool:
     """Run a command; says whether all is as it should be."""
-    from tools import commands
+    from tools import commands, costs
     from tools.catalogue import load
 
     catalogue = load(layout)
@@ -78,7 +79,7 @@ def _run(layout: Layout, given: argparse.Namespace) -> bool:
         page = catalogue.page(given.page)
         words = [word for word in given.papermill if word != "--"]
         with locked(layout):
-            commands.chapter(layout, page, words, given.jobs)
+            commands.chapter(layout, catalogue, page, words, given.jobs)
         return True
     named = [catalogue.page(name) for name in getattr(given, "pages", [])]
     with locked(layout):
@@ -89,6 +90,8 @@ def _run(layout: Layout, given: argparse.Namespace) -> bool:
         elif given.command == "emulate":
             commands.refuse_prose(named)
             commands.emulate(layout, named or catalogue.notebooks, given.processor, given.jobs)
+        elif given.command == "costs":
+            print(costs.record(layout))
         elif given.command == "pdf":
             commands.pdf(layout, catalogue)
         elif given.command == "archive":

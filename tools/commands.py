@@ -2,8 +2,9 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from tools import differences, notebooks, outputs, parameters, references, stage
 from tools.catalogue import Catalogue, Page
@@ -19,6 +20,9 @@ from tools.processes import Children
 from tools.progress import Progress
 from tools.site import Site
 from tools.timings import Timings
+
+# Below the build folder: what `make chapter` makes apart from the book.
+APART = "chapter"
 
 
 @contextmanager
@@ -72,17 +76,18 @@ def book(layout: Layout, catalogue: Catalogue, jobs: int) -> bool:
         found = [*failed, *Checker(layout, jobs, progress, children).run(executed, timings)]
         differences.write(layout, found)
         stage.Stager(layout, catalogue).run(executed, found, timings)
-        warnings = Site(layout, progress, children).build(catalogue.banner, stage.side_files(executed), timings, found)
+        site = Site(layout, progress, children)
+        warnings = site.build(catalogue.banner, stage.side_files(executed), timings, strict=not failed)
     total = time.perf_counter() - start
     timings.write(layout, total)
     progress.say(f"\n{timings.table(total)}")
-    site = str(layout.html / "index.html")
+    address = str(layout.html / "index.html")
     for problem in [*map(str, found), *filter(None, [warnings])]:
         progress.complain(f"\nfailed: {problem}")
     if found:
-        progress.complain(f"\n{differences.summary(found, site)}")
+        progress.complain(f"\n{differences.summary(found, address)}")
     else:
-        progress.say(f"\nthe book: {site}")
+        progress.say(f"\nthe book: {address}")
     return not found and not warnings
 
 
@@ -162,21 +167,32 @@ def archive(layout: Layout) -> None:
     make(layout, Progress())
 
 
-def chapter(layout: Layout, page: Page, words: Sequence[str], jobs: int) -> None:
-    """`make chapter`: one chapter, as in the book, or with other parameters and then apart from the book."""
-    progress = Progress()
+def chapter(layout: Layout, catalogue: Catalogue, page: Page, words: Sequence[str], jobs: int) -> None:
+    """`make chapter`: one chapter, as in the book, or with other parameters and then apart from it; and its page."""
+    progress, timings = Progress(), Timings(jobs)
     refuse_prose([page])
-    if not words:
+    if words:
+        done = _with_parameters(layout, page, parameters.from_command_line(words), jobs, progress)
+    else:
         (done,) = execute_all(layout, [page], jobs, progress)
-        progress.say(f"executed: {done.path}")
-        return
-    given = parameters.from_command_line(words)
+    alone = Catalogue((page,), {"format": "jb-book", "root": page.name}, catalogue.banner)
+    apart = Layout(layout.root, layout.profile, APART)
+    stage.Stager(apart, alone).run([done], [], timings)
+    with stopping() as children:
+        # Most links of the page lead to pages that are not there.
+        Site(apart, progress, children).build(alone.banner, stage.side_files([done]), timings, strict=False)
+    progress.say(f"executed: {done.path}\nfigure data and claims: {done.output}")
+    progress.say(f"the page: {apart.html / page.name}.html")
+
+
+def _with_parameters(layout: Layout, page: Page, given: Mapping[str, Any], jobs: int, progress: Progress) -> Executed:
+    """A chapter executed with other parameters, where nothing of the book reads it."""
     surroundings = Surroundings.of(layout)
     (planned,) = plan(layout, [read_chapter(page, given)], surroundings)
-    apart = Executed(planned.chapter, planned.key, layout.build / "chapter")
-    shutil.rmtree(apart.output, ignore_errors=True)
+    done = Executed(planned.chapter, planned.key, layout.build / APART)
+    shutil.rmtree(done.output, ignore_errors=True)
     with stopping() as children:
-        failed = Executor(layout, surroundings, jobs, progress, children).run([apart], Timings(jobs))
+        failed = Executor(layout, surroundings, jobs, progress, children).run([done], Timings(jobs))
     if failed:
         raise BookError("\n".join(map(str, failed)))
-    progress.say(f"executed: {apart.path}\nfigure data and claims: {apart.output}")
+    return done

@@ -14,6 +14,7 @@ from nbformat import NotebookNode
 
 from tools import digests, kernels, notebooks, outputs, provenance
 from tools.catalogue import Page
+from tools.costs import Way
 from tools.differences import FAILED, ChapterFailed, Difference
 from tools.errors import BookError
 from tools.files import digest, digest_file, digest_tree, json_bytes, read_json, write_atomically
@@ -144,6 +145,7 @@ class Executor:
         self.progress = progress
         self.children = children
         self.commit = "unknown"
+        self.way = Way({})
         self._stopped = False
 
     def run(self, planned: Sequence[Executed], timings: Timings) -> list[Difference]:
@@ -168,6 +170,7 @@ class Executor:
         kernels.prepare(self.layout)
         self.children.expect(len(missing))
         self.commit = provenance.commit(self.layout.root)
+        self.way = Way.of(self.layout, [executed.page.name for executed in missing])
         with ThreadPoolExecutor(self.jobs) as pool:
             futures = [pool.submit(self._run_one, executed, timings) for executed in in_order(missing)]
             try:
@@ -224,6 +227,8 @@ class Executor:
             raise BookError(f"chapter {page.name}: {', '.join(changed[:3])} changed while it ran; run again")
         self._accept(executed, folder, parts, ended)
         self.progress.end(page.name, "execute", ended.seconds)
+        if len(self.way.costs) > 1:
+            self.progress.say(self.way.after(page.name))
         timings.add("execute", ended.seconds, page=page.name, ended=ended)
 
     def _papermill(self, chapter: Chapter, folder: Path) -> Ended:

@@ -13,10 +13,14 @@ PUBLISHED = "paper"
 
 @dataclass(frozen=True)
 class Layout:
-    """The folders of a checkout at `root`; a profile other than the published has a build folder of its own."""
+    """The folders of a checkout at `root`; a profile other than the published has a build folder of its own.
+
+    `apart` names a folder below the build folder for what is staged and shown apart from the book.
+    """
 
     root: Path
     profile: str = PUBLISHED
+    apart: str = ""
 
     @property
     def book(self) -> Path:
@@ -32,7 +36,7 @@ class Layout:
     def build(self) -> Path:
         """All that is generated for this profile."""
         base = self.root / "_build"
-        return base if self.profile == PUBLISHED else base / self.profile
+        return (base if self.profile == PUBLISHED else base / self.profile) / self.apart
 
     @property
     def executed(self) -> Path:

@@ -5,14 +5,13 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from tools import digests
-from tools.differences import FAILED, Difference
 from tools.errors import BookError
 from tools.files import (
     digest,
@@ -75,13 +74,13 @@ class Site:
         banner: str | None,
         side_files: Mapping[str, bytes],
         timings: Timings,
-        found: Sequence[Difference] = (),
+        *,
+        strict: bool = True,
     ) -> str:
         """Bring the site up to date with the staged book; `side_files` lie beside the pages, by path.
 
-        Gives the warnings and errors of Sphinx, empty where there are none. Those that a chapter that failed leaves
-        behind (nobody defines its labels) are not among them; `found` says which failed.
-        Raises `BookError` with them where Sphinx leaves no site.
+        Gives the warnings and errors of Sphinx, empty where there are none. Without `strict` they are not looked at:
+        where pages are missing, nobody defines their labels. Raises `BookError` with them where Sphinx leaves no site.
         """
         start = time.perf_counter()
         config = configuration(self.layout, banner)
@@ -98,7 +97,7 @@ class Site:
             shutil.rmtree(folder.parent)
             self.progress.end("site", "build", time.perf_counter() - start)
             self._write_side_files(side_files)
-            if any(one.kind == FAILED for one in found):
+            if not strict:
                 complaint = ""
             elif not complaint:
                 write_atomically(stamp, json_bytes({"key": key, "files": self._rendered()}))
@@ -149,7 +148,7 @@ class Site:
         log = (work / "log").read_text(errors="replace")
         folder = work / "_build" / builder
         complaint = self._complaint(log, work / "log") if ended.status != 0 else ""
-        if complaint and not (folder / "index.html").is_file():
+        if complaint and not any(folder.rglob("*.html")):
             raise BookError(complaint)
         return folder, ended, complaint
 

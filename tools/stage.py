@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from nbformat import NotebookNode
 
-from tools import differences, interactive, labels, links, notebooks, pictures, provenance
+from tools import costs, differences, interactive, labels, links, notebooks, pictures, provenance
 from tools.catalogue import Catalogue, Page
 from tools.check import presented_cells
 from tools.differences import Difference
@@ -78,7 +78,9 @@ class Stager:
         kept = []
         for path in sorted(files):
             parts = path.relative_to(self.layout.book).parts
-            if parts[0] != "reference" and not any(part.startswith(".") or part == "__pycache__" for part in parts):
+            if parts[0] not in ("reference", costs.FILE) and not any(
+                part.startswith(".") or part == "__pycache__" for part in parts
+            ):
                 kept.append(path)
         return kept
 

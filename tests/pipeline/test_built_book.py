@@ -314,6 +314,20 @@ def test_a_figure_without_alt_text_fails_without_running_anything(
     assert "execute  " not in captured.out
 
 
+def test_a_chapter_alone_ends_with_its_page(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--root", str(checkout), "chapter", "part/curve"]) == 0
+    page = checkout / "_build/chapter/html/part/curve.html"
+    assert f"the page: {page}" in capsys.readouterr().out
+    text = page.read_text()
+    assert 'alt="A rising line."' in text
+    assert "slope 0.16666666666666666 points 5" in text
+    assert not (checkout / "_build/html").exists()
+    assert stale(checkout) == {"sums", "part/curve-n3"}
+    assert main(["--root", str(checkout), "chapter", "part/curve", "-p", "rate", "1.0"]) == 0
+    assert "slope 0.3333333333333333 points 5" in page.read_text()
+    assert stale(checkout) == {"sums", "part/curve-n3"}
+
+
 def change_reference(checkout: Path, old: str, new: str) -> None:
     """Change the text of the reference of part/curve."""
     replace(references.path_of(Layout(checkout), "part/curve"), old, new)
