@@ -111,7 +111,9 @@ def differences_ratio(result: xarray.Dataset) -> Measurement:
 
 def gap_closed(constant: xarray.Dataset, decayed: xarray.Dataset) -> Measurement:
     """The share of what Model Cos lacks of 1 at the constant rate that is gone where the rate decays."""
-    ends = xarray.Dataset({"constant": constant.model_cos.isel(step=-1), "decayed": decayed.model_cos.isel(step=-1)})
+    # The two end at different steps.
+    both = {"constant": constant, "decayed": decayed}
+    ends = xarray.Dataset({name: result.model_cos.isel(step=-1, drop=True) for name, result in both.items()})
     return over_runs(lambda end: {"gone": float(1 - (1 - end.decayed.mean()) / (1 - end.constant.mean()))}, ends)[
         "gone"
     ]

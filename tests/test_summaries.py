@@ -19,9 +19,10 @@ from icl_lib.summaries import (
 )
 
 
-def ending(**ends: list[float]) -> xarray.Dataset:
-    """A result of two steps whose measures start at 1 and end, by repetition, at these."""
-    return xarray.Dataset({name: (("step", "repetition"), [[1.0] * len(end), end]) for name, end in ends.items()})
+def ending(last: int = 20, **ends: list[float]) -> xarray.Dataset:
+    """A result of two recorded steps whose measures start at 1 and end, by repetition, at these."""
+    data = {name: (("step", "repetition"), [[1.0] * len(end), end]) for name, end in ends.items()}
+    return xarray.Dataset(data, {"step": [0, last]})
 
 
 def matrices_of(repetitions: int, d: int, noise: float, rates: list[float]) -> xarray.Dataset:
@@ -38,9 +39,9 @@ def test_the_ratio_of_the_differences_is_one_of_means() -> None:
 
 def test_the_gap_that_a_decaying_rate_closes_is_measured_by_pairs() -> None:
     constant, half_way = [0.6, 0.8, 0.9], [0.8, 0.9, 0.95]
-    paired = gap_closed(ending(model_cos=constant), ending(model_cos=half_way))
+    paired = gap_closed(ending(model_cos=constant), ending(15, model_cos=half_way))
     assert paired.value == pytest.approx(0.5)
-    unpaired = gap_closed(ending(model_cos=constant), ending(model_cos=half_way[::-1]))
+    unpaired = gap_closed(ending(model_cos=constant), ending(15, model_cos=half_way[::-1]))
     assert unpaired.value == pytest.approx(0.5)
     assert unpaired.standard_error > 0.1 > paired.standard_error
 
