@@ -12,8 +12,8 @@ from typing import NamedTuple
 import pandas
 import xarray
 
-from icl_lib.claims import Claim, Finding, describe
-from icl_lib.statistics import Measurement, over_repetitions
+from icl_lib.claims import Claim, Finding, answer, describe
+from icl_lib.statistics import Measurement, over_repetitions, within
 from icl_lib.summaries import left_over, loss_ratio
 from icl_lib.tasks import QUERIES
 from icl_lib.validation import check_choice
@@ -119,14 +119,24 @@ def cosine(query: str, results: Results, statement: str, **fields: str) -> Test:
     return Test(claim, cases, max(shuffled, key=lambda m: m.value))
 
 
+def both_close(query: str, end: Mapping[str, Measurement]) -> bool | None:
+    """Whether the ratio of the losses and Model Cos of a `summary` are both as claimed; None where not resolved."""
+    check_choice("query", query, QUERIES)
+    answers = {within(end["L_SA / L_GD"], *LOSSES[query]), within(end["Model Cos"], LEAST_COSINE[query], math.inf)}
+    if False in answers:
+        return False
+    return None if None in answers else True
+
+
 def verdicts(findings: Sequence[Finding]) -> pandas.DataFrame:
-    """One row for each case of each finding, with what was allowed, the control's value and the finding's verdict."""
+    """One row for each case of each finding: what was allowed, whether it is so, the control, the finding's verdict."""
     rows = [
         {
             "claim": finding.claim.statement,
             "case": case,
             "measured": measured,
             "allowed": finding.claim.tolerance,
+            "as claimed": answer(finding.claim.allows(measured)),
             "control": finding.control,
             "verdict": describe(finding.verdict),
         }

@@ -6,6 +6,7 @@ import xarray
 
 from icl_lib import closeness_claims
 from icl_lib.claims import judge
+from icl_lib.statistics import Measurement
 from icl_lib.summaries import left_over
 
 FIELDS = {"id": "c", "source": "s", "evidence": "e", "limitation": "l"}
@@ -74,6 +75,19 @@ def test_verdicts_hold_one_row_a_case() -> None:
     assert table["case"].tolist() == ["a", "b"]
     assert set(table.verdict) == {"holds with a condition"}
     assert table.allowed[0] == "between 0.98 and 1.03"
+    assert table["as claimed"].tolist() == ["yes", "no"]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "cosine", "close"),
+    [
+        (Measurement(1.0, 0.01), Measurement(0.995, 0.001), True),
+        (Measurement(1.0, 0.02), Measurement(0.995, 0.001), None),
+        (Measurement(1.0, 0.02), Measurement(0.98, 0.001), False),
+    ],
+)
+def test_a_layer_is_close_by_loss_and_by_cosine(ratio: Measurement, cosine: Measurement, close: bool | None) -> None:
+    assert closeness_claims.both_close("held", {"L_SA / L_GD": ratio, "Model Cos": cosine}) is close
 
 
 @pytest.mark.parametrize("test", [closeness_claims.losses, closeness_claims.differences, closeness_claims.cosine])
