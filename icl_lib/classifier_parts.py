@@ -15,6 +15,9 @@ from icl_lib.randomness import stream
 from icl_lib.statistics import Measurement, rounded
 from icl_lib.tasks import Examples
 
+# The part of a fitted width or gain that another processor repeats: where the loss is flat the search ends elsewhere.
+FIT_REPEATS_TO = 1e-4
+
 
 def excess_parts(config: ClassifierCloseness, result: xarray.Dataset) -> pandas.DataFrame:
     """L_SA − L_GD of every repetition as a sum, on its test contexts.
@@ -54,14 +57,17 @@ def parts_by_sign(parts: pandas.DataFrame) -> dict[str, pandas.DataFrame]:
 def mean_parts(parts: pandas.DataFrame, loss: float) -> dict[str, Measurement]:
     """The columns of `excess_parts`, means over trainings with standard errors.
 
-    Of a single training a width or a gain is read against its own size, a difference against `loss`.
+    Of a single training a width or a gain is read against its own size, a difference against `loss`. So is a width
+    or a gain in which trainings agree better than fits repeat: started at the fitted step, they share its error.
     """
     numbers = ("width", "gain", "gain that fits")
-    return {
+    means = {
         name: mean_over(parts[name], abs(float(parts[name].iloc[0])) if name in numbers else loss)
         for name in parts.columns
         if name != "repetition"
     }
+    shared = [name for name in numbers if means[name].standard_error < FIT_REPEATS_TO * abs(means[name].value)]
+    return means | {name: rounded(means[name].value) for name in shared}
 
 
 def learned_widths(place: str, config: ClassifierCloseness, result: xarray.Dataset) -> pandas.DataFrame:

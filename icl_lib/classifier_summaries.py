@@ -61,6 +61,14 @@ def learned_width(result: xarray.Dataset, d: int) -> Tensor:
     return _row(result, d).width
 
 
+def width_by_training(result: xarray.Dataset, d: int) -> list[Measurement]:
+    """β as learned in every training, read against its own size, or against 1 where it is smaller.
+
+    Scores below 1 hardly tell one point from another, and there Adam magnifies rounding.
+    """
+    return [rounded(beta, max(1.0, abs(beta))) for beta in learned_width(result, d).tolist()]
+
+
 def by_sign(result: xarray.Dataset, d: int) -> dict[str, xarray.Dataset]:
     """The repetitions that ended with β > 0, and those with β < 0; a group without any is left out."""
     positive = learned_width(result, d).numpy() > 0

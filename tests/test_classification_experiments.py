@@ -31,6 +31,7 @@ from icl_lib.classifier_summaries import (
     paired,
     scatter_table,
     summary,
+    width_by_training,
     wrong_basin,
 )
 from icl_lib.descent import cross_entropy, kernel_classifier_step
@@ -193,6 +194,10 @@ def test_a_constructed_layer_has_no_entries_off_structure():
     assert off_structure(spoilt, d).tolist() == pytest.approx([0, 0.25], abs=1e-6)
     assert learned_width(result, d).tolist() == [1, 1]
     assert learned_gain(result, d).tolist() == pytest.approx([5, 5])
+    assert width_by_training(result.assign(W_K=0.01 * result.W_K), d)[0] == Measurement(
+        float(numpy.float32(0.01)), 0, 1
+    )
+    assert width_by_training(result.assign(W_K=-7 * result.W_K), d)[1] == rounded(-7)
 
 
 @pytest.mark.parametrize("kind", ["linear", "softmax"])
@@ -229,6 +234,9 @@ def test_the_parts_of_the_excess_add_up_and_name_what_is_off():
     assert means["width off"].value == pytest.approx(parts["width off"].mean())
     assert mean_parts(parts[:1], 0.5)["width off"].scale == 0.5
     assert mean_parts(parts[:1], 0.5)["width"] == rounded(parts.width[0])
+    alike = mean_parts(parts.assign(gain=[20.0, 20.0001]), 0.5)
+    assert alike["gain"] == rounded(20.00005)
+    assert alike["width"] == means["width"]
     # One turned round: a row for each sign, named by it.
     keys = W * numpy.array([1, -1], dtype="float32")[:, None, None]
     apart = layer.assign(W_K=(("repetition", "row", "column"), keys))
