@@ -7,12 +7,16 @@ import xarray
 from torch import Tensor
 
 from icl_lib import alignment
-from icl_lib.classifier_summaries import learned_gain, learned_width
+from icl_lib.classifier_summaries import learned_gain, learned_width, mean_over
 from icl_lib.descent import cross_entropy, fit_rate
 from icl_lib.experiments.classification import STEPS, ClassifierCloseness
 from icl_lib.kernels import Scores
 from icl_lib.randomness import stream
+from icl_lib.statistics import Measurement, rounded
 from icl_lib.tasks import Examples
+
+# The part of a fitted width or gain that another processor repeats: where the loss is flat the search ends elsewhere.
+FIT_REPEATS_TO = 1e-4
 
 
 def excess_parts(config: ClassifierCloseness, result: xarray.Dataset) -> pandas.DataFrame:
@@ -39,6 +43,50 @@ def excess_parts(config: ClassifierCloseness, result: xarray.Dataset) -> pandas.
                 "repetition": repetition + 1, "width": beta, "gain": gain, "gain that fits": best,
                 "excess": float(end.loss_sa - end.loss_gd), "off structure": float(end.loss_sa) - as_learned,
                 "gain off": as_learned - as_fitted, "width off": as_fitted - float(end.loss_gd),
+            }
+        )  # fmt: skip
+    return pandas.DataFrame(rows)
+
+
+def parts_by_sign(parts: pandas.DataFrame) -> dict[str, pandas.DataFrame]:
+    """The rows of `excess_parts` that ended with β > 0, and those with β < 0; a group without any is left out."""
+    groups = {"β > 0": parts[parts.width > 0], "β < 0": parts[parts.width <= 0]}
+    return {sign: group for sign, group in groups.items() if len(group)}
+
+
+def mean_parts(parts: pandas.DataFrame, loss: float) -> dict[str, Measurement]:
+    """The columns of `excess_parts`, means over trainings with standard errors.
+
+    Of a single training a width or a gain is read against its own size, a difference against `loss`. So is a width
+    or a gain in which trainings agree better than fits repeat: started at the fitted step, they share its error.
+    """
+    numbers = ("width", "gain", "gain that fits")
+    means = {
+        name: mean_over(parts[name], abs(float(parts[name].iloc[0])) if name in numbers else loss)
+        for name in parts.columns
+        if name != "repetition"
+    }
+    shared = [name for name in numbers if means[name].standard_error < FIT_REPEATS_TO * abs(means[name].value)]
+    return means | {name: rounded(means[name].value) for name in shared}
+
+
+def learned_widths(place: str, config: ClassifierCloseness, result: xarray.Dataset) -> pandas.DataFrame:
+    """Fitted and learned width and gain of a setting called `place`, and what the learned width costs.
+
+    One row; where trainings ended at both signs of β, a row for each. `deviation` is that of the learned widths.
+    """
+    groups, loss = parts_by_sign(excess_parts(config, result)), float(result.loss_gd.mean())
+    rows = []
+    for sign, group in groups.items():
+        ends = mean_parts(group, loss)
+        rows.append(
+            {
+                "setting": place if len(groups) == 1 else f"{place}, {sign}",
+                "C": config.task.classes, "n": config.task.n, "d": config.task.d, "trainings": len(group),
+                "fitted": rounded(result.beta), "learned": ends["width"],
+                "deviation": group.width.std(ddof=1) if len(group) > 1 else 0.0,
+                "gain fitted": rounded(result.eta), "gain learned": ends["gain"],
+                "L_SA − L_GD": ends["excess"], "width off": ends["width off"],
             }
         )  # fmt: skip
     return pandas.DataFrame(rows)

@@ -4,16 +4,18 @@ Apart from the experiment, so that a change of what is printed makes no training
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy
 import pandas
 import torch
 import xarray
+from numpy.typing import ArrayLike
+from scipy.special import betainc
 from torch import Tensor
 
 from icl_lib.classifier_attention import Row
-from icl_lib.statistics import Measurement, over_repetitions, over_runs
+from icl_lib.statistics import Measurement, over_repetitions, over_runs, rounded, wilson, within
 from icl_lib.validation import check_integer
 
 # What the claims allow a head beside its step: a difference of the losses, and the least Model Cos.
@@ -57,6 +59,14 @@ def layer_blocks(result: xarray.Dataset, d: int) -> dict[str, Tensor]:
 def learned_width(result: xarray.Dataset, d: int) -> Tensor:
     """β as learned, the mean of A_xx's diagonal, for every repetition (R,); negative in the wrong basin."""
     return _row(result, d).width
+
+
+def width_by_training(result: xarray.Dataset, d: int) -> list[Measurement]:
+    """β as learned in every training, read against its own size, or against 1 where it is smaller.
+
+    Scores below 1 hardly tell one point from another, and there Adam magnifies rounding.
+    """
+    return [rounded(beta, max(1.0, abs(beta))) for beta in learned_width(result, d).tolist()]
 
 
 def by_sign(result: xarray.Dataset, d: int) -> dict[str, xarray.Dataset]:
@@ -138,9 +148,74 @@ def _last_crossing(where: numpy.ndarray, values: numpy.ndarray) -> float | None:
     return float(where[k] + share * (where[k + 1] - where[k]))
 
 
+def mean_over(values: ArrayLike, scale: float) -> Measurement:
+    """Mean over trainings (or contexts) with its standard error; a single value is read against `scale`."""
+    array = numpy.asarray(values, dtype=float).ravel()
+    return over_repetitions(array) if array.size > 1 else rounded(float(array[0]), scale)
+
+
+def median_over(values: ArrayLike, scale: float) -> Measurement | None:
+    """Median over trainings with its standard error; None where there is no training.
+
+    The error is that of the bootstrap in closed form (Maritz and Jarrett, 1978): in a resample the median is the
+    k-th smallest value with the probability that a beta variable lies in [(k − 1)/size, k/size]. A single value is
+    read against `scale`.
+    """
+    array = numpy.sort(numpy.asarray(values, dtype=float).ravel())
+    if array.size < 2:
+        return rounded(float(array[0]), scale) if array.size else None
+    shape = (array.size + 1) / 2
+    weights = numpy.diff(betainc(shape, shape, numpy.linspace(0, 1, array.size + 1)))
+    variance = weights @ (array - weights @ array) ** 2
+    return Measurement(float(numpy.median(array)), math.sqrt(variance))
+
+
+def clear_and_open(measured: Iterable[Measurement], low: float, high: float) -> tuple[int, int]:
+    """How many lie in [low, high] clearly, and of how many it is not resolved."""
+    answers = [within(one, low, high) for one in measured]
+    return answers.count(True), answers.count(None)
+
+
+def excess(result: xarray.Dataset, of: str = "loss_sa") -> Measurement:
+    """Loss of the head (of a control, by its name) − loss of its step after training, mean over repetitions."""
+    end = result.isel(step=-1)
+    return mean_over(end[of] - end.loss_gd, float(end.loss_gd.mean()))
+
+
+def excess_by_training(result: xarray.Dataset) -> list[Measurement]:
+    """L_SA − L_GD of every training by itself, a mean over its test contexts."""
+    difference = (result.context_loss_sa - result.context_loss_gd).values.astype(float)
+    return [mean_over(row, float(result.context_loss_gd.mean())) for row in difference]
+
+
+def wrong_basin(result: xarray.Dataset, d: int) -> dict[str, int | float | Measurement | None]:
+    """How many trainings ended with β < 0, Wilson's interval for their share, and the median excess on either side.
+
+    None where no training ended on a side.
+    """
+    wrong = learned_width(result, d).numpy() < 0
+    difference = (result.loss_sa - result.loss_gd).isel(step=-1).values
+    lowest, highest = wilson(int(wrong.sum()), wrong.size)
+    loss = float(result.loss_gd.mean())
+    return {
+        "wrong sign": int(wrong.sum()),
+        "trainings": wrong.size,
+        "share": float(wrong.mean()),
+        "95 % from": lowest,
+        "95 % to": highest,
+        "median excess, right sign": median_over(difference[~wrong], loss),
+        "median excess, wrong sign": median_over(difference[wrong], loss),
+    }
+
+
 def summary(result: xarray.Dataset) -> dict[str, Measurement]:
     """What the end of training comes to, means over repetitions with their standard errors."""
-    return over_runs(_ends, result)
+    ends = over_runs(_ends, result)
+    if result.sizes["repetition"] > 1:
+        return ends
+    # A single training has no error: its differences are read against the loss, its cosine against 1.
+    against = {"L_SA − L_GD": ends["L_GD"].value, "Model Cos, end": 1.0}
+    return ends | {name: rounded(ends[name].value, scale) for name, scale in against.items()}
 
 
 def _ends(result: xarray.Dataset) -> dict[str, float]:
@@ -173,4 +248,4 @@ def context_agreement(result: xarray.Dataset, first: str = "sa", second: str = "
         correlations(scatter_table(result, result.sizes["context"], (first, second), repetition), first, second)
         for repetition in range(result.sizes["repetition"])
     ]
-    return {name: over_repetitions([one[name] for one in every]) for name in every[0]}
+    return {name: mean_over([one[name] for one in every], 1.0) for name in every[0]}

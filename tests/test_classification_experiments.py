@@ -12,22 +12,27 @@ from sklearn.linear_model import LogisticRegression
 from icl_lib import references
 from icl_lib.alignment import classifier_model_cos, classifier_model_diff, entropy
 from icl_lib.classifier_attention import Row, logits, token_columns
-from icl_lib.classifier_parts import excess_parts, with_own_step
+from icl_lib.classifier_parts import excess_parts, learned_widths, mean_parts, parts_by_sign, with_own_step
 from icl_lib.classifier_summaries import (
     by_sign,
     classification_table,
+    clear_and_open,
     context_agreement,
     correlations,
     crossing,
+    excess,
+    excess_by_training,
     layer_blocks,
     learned_gain,
     learned_width,
+    mean_over,
+    median_over,
     off_structure,
     paired,
     scatter_table,
     summary,
-    wilson,
-    z_score,
+    width_by_training,
+    wrong_basin,
 )
 from icl_lib.descent import cross_entropy, kernel_classifier_step
 from icl_lib.device import one_thread
@@ -46,6 +51,7 @@ from icl_lib.experiments.fitted_classifiers import (
 from icl_lib.kernels import KernelStep
 from icl_lib.randomness import stream
 from icl_lib.references import GRID
+from icl_lib.statistics import Measurement, rounded, wilson, z_score
 from icl_lib.tasks import SphereClassification
 
 TASK = SphereClassification(20, 3, 3)
@@ -124,9 +130,54 @@ def test_tables_and_numbers_of_a_result(small):
     }
     assert learned_width(result, 3).shape == (2,)
     assert blocks["V_yy"].sum(-2).abs().max() < 1e-4
-    assert summary(result)["L_GD"] == pytest.approx(float(result.loss_gd.mean()))
+    assert summary(result)["L_GD"].value == pytest.approx(float(result.loss_gd.mean()))
     assert paired(result, result).value == 0
     assert config.optimiser.schedule == "cosine"
+
+
+def test_the_excess_of_trainings_is_known_over_contexts_and_over_trainings(small):
+    _, result = small
+    each, mean = excess_by_training(result), excess(result)
+    ends = result.isel(step=-1)
+    numpy.testing.assert_allclose([one.value for one in each], ends.loss_sa - ends.loss_gd, atol=1e-6)
+    assert mean.value == pytest.approx(numpy.mean([one.value for one in each]), abs=1e-6)
+    assert mean.standard_error == pytest.approx(abs(each[0].value - each[1].value) / 2, rel=1e-3)
+    contexts = (result.context_loss_sa - result.context_loss_gd).isel(repetition=0)
+    assert each[0].standard_error == pytest.approx(float(contexts.std(ddof=1)) / math.sqrt(60))
+    assert excess(result, "loss_gd").value == 0
+    assert summary(result)["L_SA − L_GD"].standard_error == pytest.approx(mean.standard_error)
+
+
+def test_a_single_training_is_read_against_the_loss_and_its_cosine_against_1(small):
+    _, result = small
+    one = result.isel(repetition=[0])
+    loss = float(one.loss_gd.mean())
+    ends = summary(one)
+    assert excess(one).scale == ends["L_SA − L_GD"].scale == pytest.approx(loss)
+    assert ends["Model Cos, end"].scale == context_agreement(one)["loss"].scale == 1
+    assert ends["L_GD"] == rounded(ends["L_GD"].value)
+
+
+def test_means_and_medians_have_errors_and_a_single_value_its_scale():
+    assert mean_over([0.1], 2.0) == Measurement(0.1, scale=2.0)
+    assert mean_over([1, 2, 3], 2.0).standard_error == pytest.approx(1 / math.sqrt(3))
+    assert median_over([], 1.0) is None
+    assert median_over([0.1], 2.0) == Measurement(0.1, scale=2.0)
+
+
+@pytest.mark.parametrize("size", [20, 21])
+def test_the_error_of_a_median_is_that_of_the_bootstrap(size):
+    generator = numpy.random.default_rng(0)
+    values = generator.standard_normal(size)
+    found = median_over(values, 1.0)
+    resampled = numpy.median(generator.choice(values, (20000, size)), axis=1)
+    assert found.value == numpy.median(values)
+    assert found.standard_error == pytest.approx(resampled.std(), rel=0.08)
+
+
+def test_only_clear_cases_count():
+    cases = [Measurement(0.5, 0.1), Measurement(0.9, 0.1), Measurement(1.1, 0.1), Measurement(2.0, 0.1)]
+    assert clear_and_open(cases, 0, 1) == (1, 2)
 
 
 def test_a_constructed_layer_has_no_entries_off_structure():
@@ -143,6 +194,10 @@ def test_a_constructed_layer_has_no_entries_off_structure():
     assert off_structure(spoilt, d).tolist() == pytest.approx([0, 0.25], abs=1e-6)
     assert learned_width(result, d).tolist() == [1, 1]
     assert learned_gain(result, d).tolist() == pytest.approx([5, 5])
+    assert width_by_training(result.assign(W_K=0.01 * result.W_K), d)[0] == Measurement(
+        float(numpy.float32(0.01)), 0, 1
+    )
+    assert width_by_training(result.assign(W_K=-7 * result.W_K), d)[1] == rounded(-7)
 
 
 @pytest.mark.parametrize("kind", ["linear", "softmax"])
@@ -174,6 +229,26 @@ def test_the_parts_of_the_excess_add_up_and_name_what_is_off():
     assert constructed.width.to_numpy() == pytest.approx(0.2 * float(result.beta))
     assert constructed["gain that fits"].nunique() == 1
     assert (constructed["width off"] > 0.01).all()
+    means = mean_parts(parts, 0.5)
+    assert "repetition" not in means
+    assert means["width off"].value == pytest.approx(parts["width off"].mean())
+    assert mean_parts(parts[:1], 0.5)["width off"].scale == 0.5
+    assert mean_parts(parts[:1], 0.5)["width"] == rounded(parts.width[0])
+    alike = mean_parts(parts.assign(gain=[20.0, 20.0001]), 0.5)
+    assert alike["gain"] == rounded(20.00005)
+    assert alike["width"] == means["width"]
+    # One turned round: a row for each sign, named by it.
+    keys = W * numpy.array([1, -1], dtype="float32")[:, None, None]
+    apart = layer.assign(W_K=(("repetition", "row", "column"), keys))
+    assert {sign: len(group) for sign, group in parts_by_sign(excess_parts(config, apart)).items()} == {
+        "β > 0": 1,
+        "β < 0": 1,
+    }
+    assert learned_widths("here", config, apart).setting.tolist() == ["here, β > 0", "here, β < 0"]
+    (row,) = learned_widths("here", config, layer).to_dict("records")
+    assert (row["setting"], row["n"], row["trainings"], row["deviation"]) == ("here", 20, 2, 0)
+    assert row["fitted"] == rounded(result.beta)
+    assert row["L_SA − L_GD"].value == pytest.approx(constructed.excess.mean())
     with pytest.raises(ValueError, match="config must be one of softmax attention"):
         excess_parts(paper_scale(TASK, "linear", **SMALL), result)
 
@@ -209,6 +284,22 @@ def test_trainings_are_told_apart_by_the_sign_of_their_width():
         "β < 0": [1],
     }
     assert list(by_sign(result.isel(repetition=[1]), 3)) == ["β < 0"]
+
+
+def test_the_wrong_basin_is_counted_and_has_a_median_of_its_own():
+    W = numpy.stack([sign * numpy.eye(6, dtype="float32") for sign in (1, -1, 1, 1)])
+    names = ("repetition", "row", "column")
+    keys = numpy.stack([numpy.eye(6, dtype="float32")] * 4)
+    losses = numpy.array([[2, 0.5], [2, 0.9], [2, 0.6], [2, 0.8]])
+    result = xarray.Dataset({"W_Q": (names, W), "W_K": (names, keys), "W_V": (names, keys)}).assign(
+        loss_sa=(("repetition", "step"), losses), loss_gd=(("repetition", "step"), numpy.full((4, 2), 0.5))
+    )
+    found = wrong_basin(result, 3)
+    assert (found["wrong sign"], found["trainings"], found["share"]) == (1, 4, 0.25)
+    assert (found["95 % from"], found["95 % to"]) == wilson(1, 4)
+    assert found["median excess, right sign"].value == pytest.approx(0.1)
+    assert found["median excess, wrong sign"] == Measurement(0.9 - 0.5, scale=0.5)
+    assert wrong_basin(result.isel(repetition=[0]), 3)["median excess, wrong sign"] is None
 
 
 @pytest.mark.parametrize(
