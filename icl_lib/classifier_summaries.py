@@ -12,10 +12,11 @@ import torch
 import xarray
 from numpy.typing import ArrayLike
 from scipy.special import betainc
+from scipy.stats import norm
 from torch import Tensor
 
 from icl_lib.classifier_attention import Row
-from icl_lib.statistics import Measurement, over_repetitions, over_runs, rounded, wilson, within
+from icl_lib.statistics import RESOLVED, Measurement, over_repetitions, over_runs, rounded, wilson, within
 from icl_lib.validation import check_integer
 
 # What the claims allow a head beside its step: a difference of the losses, and the least Model Cos.
@@ -123,25 +124,45 @@ def crossing(
 ) -> Measurement | None:
     """The length at which a difference turns from negative to positive for good, by interpolation in log n.
 
-    None where it has one sign throughout. The standard error is that of the interpolated length over `draws`
-    differences with Gaussian errors, those without a crossing left out.
+    None where it does not: it has one sign throughout, or is negative at the end. The standard error is that of the
+    interpolated length over `draws` differences with Gaussian errors, those without a crossing left out.
     """
+    where = numpy.log(numpy.asarray(n, dtype=float))
+    found = _last_crossing(where, numpy.asarray(difference, dtype=float))
+    if found is None:
+        return None
+    if not numpy.any(error):
+        return rounded(math.exp(found))
+    points = [point for point in _drawn_crossings(n, difference, error, draws) if point is not None]
+    return Measurement(math.exp(found), float(numpy.std(numpy.exp(points))))
+
+
+def crosses(n: Sequence[int], difference: Sequence[float], error: Sequence[float], draws: int = 2000) -> bool | None:
+    """Whether there is a `crossing`; None, not resolved, where Gaussian errors decide it.
+
+    It is clear where as many of the drawn differences agree as one side of two standard errors holds, 97.7 %.
+    """
+    drawn = _drawn_crossings(n, difference, error, draws)
+    share = sum(point is not None for point in drawn) / draws
+    clear = float(norm.cdf(RESOLVED))
+    return True if share >= clear else False if share <= 1 - clear else None
+
+
+def _drawn_crossings(
+    n: Sequence[int], difference: Sequence[float], error: Sequence[float], draws: int
+) -> list[float | None]:
+    """The logarithms of the crossings of `draws` differences with Gaussian errors, the same draws at each call."""
     check_integer("draws", draws, 2)
     where = numpy.log(numpy.asarray(n, dtype=float))
     values, errors = numpy.asarray(difference, dtype=float), numpy.asarray(error, dtype=float)
-    found = _last_crossing(where, values)
-    if found is None:
-        return None
     noise = numpy.random.default_rng(0).standard_normal((draws, len(values)))
-    drawn = [_last_crossing(where, values + errors * row) for row in noise]
-    spread = numpy.std([math.exp(point) for point in drawn if point is not None])
-    return Measurement(math.exp(found), float(spread))
+    return [_last_crossing(where, values + errors * row) for row in noise]
 
 
 def _last_crossing(where: numpy.ndarray, values: numpy.ndarray) -> float | None:
-    """Where the piecewise linear curve last turns from negative to positive."""
+    """Where the piecewise linear curve turns from negative to positive for good."""
     turns = numpy.flatnonzero((values[:-1] < 0) & (values[1:] >= 0))
-    if not len(turns):
+    if not len(turns) or values[-1] < 0:
         return None
     k = int(turns[-1])
     share = values[k] / (values[k] - values[k + 1])

@@ -8,12 +8,27 @@ import pytest
 import torch
 from scipy.stats import norm
 
+from icl_lib.classifier_summaries import crosses, crossing
 from icl_lib.descent import fit
 from icl_lib.device import one_thread
 from icl_lib.experiments.fitted_classifiers import LINEAR, SOFTMAX, FittedSteps, collect, contexts
 from icl_lib.experiments.step_controls import STEPS, ForeignRateStep, NamedSteps, NearStep
 from icl_lib.kernels import KernelStep, Scores
-from icl_lib.regimes import at_width, crossings, least_scores, simultaneous_limit
+from icl_lib.regimes import (
+    ahead,
+    at_width,
+    by_cell,
+    crossing_words,
+    crossings,
+    least_scores,
+    measured,
+    relative_quantiles,
+    share_removed,
+    shifts,
+    simultaneous_limit,
+    tally,
+)
+from icl_lib.statistics import Measurement
 from icl_lib.tasks import SphereClassification
 
 TASK = SphereClassification(30, 4, 4)
@@ -163,3 +178,76 @@ def test_crossings_are_listed_by_dimension():
     assert found.crossing[2] == pytest.approx(100)
     assert math.isnan(found.crossing[5])
     assert found.ahead_at_last.to_dict() == {2: "softmax", 5: "linear"}
+    assert found.answer.to_dict() == {2: "yes", 5: "no"}
+
+
+def test_a_crossing_is_for_good():
+    assert crossing([10, 100, 1000], [-0.1, 0.1, -0.1], [0.01] * 3) is None
+    exact = crossing([10, 1000], [-0.1, 0.1], [0.0, 0.0])
+    assert exact is not None
+    assert exact.standard_error == 0
+    assert exact.value == pytest.approx(100)
+
+
+def test_errors_may_decide_whether_there_is_a_crossing():
+    assert crosses([10, 100], [-0.1, 0.1], [0.01, 0.01]) is True
+    assert crosses([10, 100], [-0.2, -0.1], [0.01, 0.01]) is False
+    assert crosses([10, 100], [-0.1, 0.01], [0.01, 0.01]) is None
+    assert crosses([10, 100], [-0.1, -0.01], [0.01, 0.01]) is None
+
+
+def test_a_crossing_within_its_errors_is_not_told():
+    unsure = cells().assign(standard_error=[0.05, 0.1, 0.01, 0.15])
+    found = crossings(unsure)
+    assert found.answer.tolist() == ["not resolved", "not resolved"]
+    assert found.crossing.isna().all()
+    assert found.ahead_at_last.tolist() == ["not resolved", "not resolved"]
+
+
+def test_crossings_are_numbers_or_words_in_a_table():
+    clear, none = crossing_words(crossings(cells().assign(standard_error=0.01)))
+    assert isinstance(clear, Measurement)
+    assert clear.standard_error > 0
+    assert none == "none"
+    assert crossing_words(crossings(cells().assign(standard_error=0.2)))[0] == "not resolved"
+
+
+def test_columns_become_measurements():
+    frame = cells().assign(difference=[-0.1, math.nan, -0.3, -0.2])
+    assert measured(frame)[:2] == [Measurement(-0.1, 0.05), ""]
+    assert list(by_cell(frame)) == ["n = 10, d = 2", "n = 10, d = 5", "n = 1000, d = 5"]
+
+
+def test_who_is_ahead_is_counted_where_it_is_clear():
+    assert ahead(Measurement(0.1, 0.01)) == "softmax"
+    assert ahead(Measurement(-0.1, 0.01)) == "linear"
+    assert ahead(Measurement(0.0)) == ahead(Measurement(0.1, 0.04), 3.0) == "not resolved"
+    assert tally(cells().assign(standard_error=[0.06, 0.01, 0.01, 0.01])) == {
+        "softmax": 1,
+        "linear": 2,
+        "not resolved": 1,
+    }
+
+
+def test_trained_and_fitted_differences_are_compared_by_setting():
+    frame = pandas.DataFrame({"C": 5, "n": [10, 20], "d": 2, "difference": [0.1, 0.2], "standard_error": 0.03})
+    found = shifts(frame.assign(difference_fitted=[0.3, math.nan], standard_error_fitted=0.04))
+    assert list(found) == ["C = 5, n = 10, d = 2"]
+    (shift,) = found.values()
+    assert (shift.value, shift.standard_error) == (pytest.approx(0.2), pytest.approx(0.05))
+
+
+def test_quantiles_over_the_median_have_the_error_that_repeats_show():
+    draws = numpy.random.default_rng(0).lognormal(size=(200, 1000))
+    measured_ones = [relative_quantiles(row, [0.9])[0] for row in draws]
+    assert measured_ones[0].value == pytest.approx(numpy.quantile(draws[0], 0.9) / numpy.median(draws[0]))
+    spread = numpy.std([one.value for one in measured_ones])
+    assert numpy.mean([one.standard_error for one in measured_ones]) == pytest.approx(spread, rel=0.2)
+    with pytest.raises(ValueError, match="groups must be an integer in"):
+        relative_quantiles([1.0, 2.0], [0.5], groups=3)
+
+
+def test_a_share_removed_has_the_largest_error_that_its_parts_allow():
+    share = share_removed(1.6, Measurement(0.3, 0.02), Measurement(0.6, 0.05))
+    assert share.value == pytest.approx((1.6 - 0.9) / (1.6 - 0.6))
+    assert share.standard_error == pytest.approx(0.02 / 1.0 + 0.3 * 0.05 / 1.0**2)
