@@ -36,18 +36,19 @@ test: lint types ## lint, types, unit and pipeline tests, the book at smoke scal
 		$(MAKE) --no-print-directory emulate PROFILE=smoke; }; book=$$?; \
 		wait $$unit && tail -n 1 _build/unit.log || { book=$$?; cat _build/unit.log; }; exit $$book
 
-lint: $(STAMP)
+lint: $(STAMP) ## style, spelling and layers of the code
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python -m tools.lint
+	@$(BIN)/typos
 
-types: $(STAMP)
+types: $(STAMP) ## types of the code
 	@$(BIN)/mypy
 
-unit: $(STAMP)
+unit: $(STAMP) ## unit, property, pipeline and mutation tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests --ignore=tests/browser --ignore=tests/gpu
 
-smoke: $(STAMP)
+smoke: $(STAMP) ## the book at the toy scale of the tests: _build/smoke/html
 	@$(TOOLS) book --profile smoke
 
 site-check: $(STAMP) ## test the built site in a browser (PROFILE=smoke for the one of `make test`)
