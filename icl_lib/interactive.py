@@ -14,6 +14,7 @@ from typing import Any
 import numpy
 from numpy.typing import ArrayLike
 
+from icl_lib.statistics import rounded
 from icl_lib.validation import check_integer
 
 MIME = "application/vnd.plotly.v1+json"
@@ -70,7 +71,7 @@ class Interactive:
         mean = math.fsum(numbers) / len(numbers) if numbers else 0.0
         return (
             f"interactive {self.name}: {len(frames)} settings, {len(self.spec['data'])} traces, "
-            f"{len(numbers)} numbers that move, mean size {mean:.6g}"
+            f"{len(numbers)} numbers that move, mean size {rounded(mean)}"
         )
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:

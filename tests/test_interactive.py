@@ -60,8 +60,8 @@ def test_equal_numbers_are_equal_bytes_and_json() -> None:
 
 
 def test_the_line_of_text_tells_a_changed_number() -> None:
-    assert repr(made()) == "interactive fig-test: 6 settings, 3 traces, 54 numbers that move, mean size 3.62962"
-    assert repr(made(digits=2)) != repr(made())
+    assert repr(made()) == "interactive fig-test: 6 settings, 3 traces, 54 numbers that move, mean size ≈ 3.630"
+    assert repr(made(digits=1)) != repr(made())
     assert made()._repr_mimebundle_()["text/plain"] == repr(made())
 
 
