@@ -8,7 +8,7 @@ from decimal import Decimal
 import numpy
 import xarray
 from numpy.typing import ArrayLike
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest, norm
 
 from icl_lib.validation import check_integer, check_number
 
@@ -103,6 +103,21 @@ def over_repetitions(values: ArrayLike) -> Measurement:
     if array.size < 2 or not array.std():
         return rounded(float(array.mean()))
     return Measurement(float(array.mean()), float(array.std(ddof=1)) / math.sqrt(array.size))
+
+
+def median(values: ArrayLike) -> Measurement:
+    """Median and its standard error, from two order statistics around it (Price and Bonett, 2001).
+
+    A few values far out do not move it. `values` (sample,); a single one is read against its own size.
+    """
+    array = numpy.sort(numpy.asarray(values, dtype=float).ravel())
+    middle, size = float(numpy.median(array)), array.size
+    rank = max(1, round((size + 1) / 2 - math.sqrt(size)))
+    apart = float(array[size - rank] - array[rank - 1])
+    if not apart:
+        return rounded(middle)
+    # Between the two lies the true median with the probability 1 - 2 binom.cdf.
+    return Measurement(middle, apart / (2 * float(norm.isf(binom.cdf(rank - 1, size, 0.5)))))
 
 
 def over_runs(
