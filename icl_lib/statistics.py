@@ -16,6 +16,8 @@ from icl_lib.validation import check_integer, check_number
 RESOLVED = 2.0
 # A number without a standard error is printed to this part of the decade of its scale.
 ROUNDING = 1e-3
+# A spread below this part of the mean is rounding: the values are equal.
+ROUNDING_ERROR = 1e-12
 # Below it a number is printed with an exponent.
 SMALLEST_PLAIN = 1e-5
 
@@ -100,7 +102,7 @@ def over_repetitions(values: ArrayLike) -> Measurement:
     `values` (repetition,).
     """
     array = numpy.asarray(values, dtype=float).ravel()
-    if array.size < 2 or not array.std():
+    if array.size < 2 or array.std() <= ROUNDING_ERROR * abs(array.mean()):
         return rounded(float(array.mean()))
     return Measurement(float(array.mean()), float(array.std(ddof=1)) / math.sqrt(array.size))
 
@@ -139,7 +141,7 @@ def over_runs(
 def _jackknifed(value: float, without_one: list[float]) -> Measurement:
     left = numpy.asarray(without_one, dtype=float)
     error = math.sqrt((left.size - 1) / left.size * float(((left - left.mean()) ** 2).sum()))
-    return Measurement(float(value), error) if error else rounded(value)
+    return Measurement(float(value), error) if error > ROUNDING_ERROR * abs(value) else rounded(value)
 
 
 def least(cases: Mapping[str, Measurement]) -> tuple[str, Measurement]:
