@@ -11,12 +11,11 @@ import pandas
 import torch
 import xarray
 from numpy.typing import ArrayLike
-from scipy.special import betainc
 from scipy.stats import norm
 from torch import Tensor
 
 from icl_lib.classifier_attention import Row
-from icl_lib.statistics import RESOLVED, Measurement, over_repetitions, over_runs, rounded, wilson, within
+from icl_lib.statistics import RESOLVED, Measurement, median, over_repetitions, over_runs, rounded, wilson, within
 from icl_lib.validation import check_integer
 
 # What the claims allow a head beside its step: a difference of the losses, and the least Model Cos.
@@ -175,22 +174,6 @@ def mean_over(values: ArrayLike, scale: float) -> Measurement:
     return over_repetitions(array) if array.size > 1 else rounded(float(array[0]), scale)
 
 
-def median_over(values: ArrayLike, scale: float) -> Measurement | None:
-    """Median over trainings with its standard error; None where there is no training.
-
-    The error is that of the bootstrap in closed form (Maritz and Jarrett, 1978): in a resample the median is the
-    k-th smallest value with the probability that a beta variable lies in [(k − 1)/size, k/size]. A single value is
-    read against `scale`.
-    """
-    array = numpy.sort(numpy.asarray(values, dtype=float).ravel())
-    if array.size < 2:
-        return rounded(float(array[0]), scale) if array.size else None
-    shape = (array.size + 1) / 2
-    weights = numpy.diff(betainc(shape, shape, numpy.linspace(0, 1, array.size + 1)))
-    variance = weights @ (array - weights @ array) ** 2
-    return Measurement(float(numpy.median(array)), math.sqrt(variance))
-
-
 def clear_and_open(measured: Iterable[Measurement], low: float, high: float) -> tuple[int, int]:
     """How many lie in [low, high] clearly, and of how many it is not resolved."""
     answers = [within(one, low, high) for one in measured]
@@ -224,8 +207,8 @@ def wrong_basin(result: xarray.Dataset, d: int) -> dict[str, int | float | Measu
         "share": float(wrong.mean()),
         "95 % from": lowest,
         "95 % to": highest,
-        "median excess, right sign": median_over(difference[~wrong], loss),
-        "median excess, wrong sign": median_over(difference[wrong], loss),
+        "median excess, right sign": median(difference[~wrong], loss) if not wrong.all() else None,
+        "median excess, wrong sign": median(difference[wrong], loss) if wrong.any() else None,
     }
 
 

@@ -107,17 +107,17 @@ def over_repetitions(values: ArrayLike) -> Measurement:
     return Measurement(float(array.mean()), float(array.std(ddof=1)) / math.sqrt(array.size))
 
 
-def median(values: ArrayLike) -> Measurement:
+def median(values: ArrayLike, scale: float | None = None) -> Measurement:
     """Median and its standard error, from two order statistics around it (Price and Bonett, 2001).
 
-    A few values far out do not move it. `values` (sample,); a single one is read against its own size.
+    A few values far out move neither. `values` (sample,); equal ones, or a single one, are read against `scale`.
     """
     array = numpy.sort(numpy.asarray(values, dtype=float).ravel())
     middle, size = float(numpy.median(array)), array.size
     rank = max(1, round((size + 1) / 2 - math.sqrt(size)))
     apart = float(array[size - rank] - array[rank - 1])
-    if not apart:
-        return rounded(middle)
+    if apart <= ROUNDING_ERROR * abs(middle):
+        return rounded(middle, scale)
     # Between the two lies the true median with the probability 1 - 2 binom.cdf.
     return Measurement(middle, apart / (2 * float(norm.isf(binom.cdf(rank - 1, size, 0.5)))))
 

@@ -6,7 +6,7 @@ import torch
 import xarray
 
 from icl_lib import beyond_summaries as summaries
-from icl_lib.statistics import Measurement, median
+from icl_lib.statistics import Measurement
 
 STEPS = [0, 4, 8]
 
@@ -19,16 +19,6 @@ def losses(sa: list[list[float]], **others: float) -> xarray.Dataset:
 
 def number(value: float, error: float = 0.01) -> Measurement:
     return Measurement(value, error)
-
-
-def test_a_median_is_known_as_well_as_samples_of_it_scatter_and_nothing_far_out_moves_it() -> None:
-    samples = numpy.random.default_rng(0).standard_normal((400, 20))
-    errors = [median(sample).standard_error for sample in samples]
-    assert numpy.mean(errors) == pytest.approx(numpy.median(samples, axis=1).std(), rel=0.15)
-    far = samples[0].copy()
-    far[far.argmax()] = 1e9
-    assert median(far) == median(samples[0])
-    assert median([3.0]) == median([3.0, 3.0, 3.0]) == Measurement(3.0, scale=3.0)
 
 
 def test_single_repetitions_have_no_error_and_are_read_against_one() -> None:

@@ -26,7 +26,6 @@ from icl_lib.classifier_summaries import (
     learned_gain,
     learned_width,
     mean_over,
-    median_over,
     off_structure,
     paired,
     scatter_table,
@@ -158,21 +157,9 @@ def test_a_single_training_is_read_against_the_loss_and_its_cosine_against_1(sma
     assert ends["L_GD"] == rounded(ends["L_GD"].value)
 
 
-def test_means_and_medians_have_errors_and_a_single_value_its_scale():
+def test_means_have_errors_and_a_single_value_its_scale():
     assert mean_over([0.1], 2.0) == Measurement(0.1, scale=2.0)
     assert mean_over([1, 2, 3], 2.0).standard_error == pytest.approx(1 / math.sqrt(3))
-    assert median_over([], 1.0) is None
-    assert median_over([0.1], 2.0) == Measurement(0.1, scale=2.0)
-
-
-@pytest.mark.parametrize("size", [20, 21])
-def test_the_error_of_a_median_is_that_of_the_bootstrap(size):
-    generator = numpy.random.default_rng(0)
-    values = generator.standard_normal(size)
-    found = median_over(values, 1.0)
-    resampled = numpy.median(generator.choice(values, (20000, size)), axis=1)
-    assert found.value == numpy.median(values)
-    assert found.standard_error == pytest.approx(resampled.std(), rel=0.08)
 
 
 def test_only_clear_cases_count():

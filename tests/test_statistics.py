@@ -12,6 +12,7 @@ from icl_lib.statistics import (
     Measurement,
     largest,
     least,
+    median,
     not_resolved_from,
     over_repetitions,
     over_runs,
@@ -55,6 +56,7 @@ def test_the_mean_over_repetitions_has_its_standard_error() -> None:
     assert measured.value == pytest.approx(7 / 3)
     assert measured.standard_error == pytest.approx(values.std(ddof=1) / 3**0.5)
     assert over_repetitions([2.0]) == over_repetitions([2.0, 2.0]) == rounded(2.0)
+    assert over_repetitions([0.3] * 10).standard_error == 0
 
 
 def runs(*columns: list[float]) -> xarray.Dataset:
@@ -74,6 +76,16 @@ def test_the_jackknife_of_a_ratio_is_that_of_the_delta_method() -> None:
     found = over_runs(lambda r: {"ratio": float(r.x.mean() / r.y.mean())}, runs(list(x), list(y)))["ratio"]
     residual = (x - x.mean() / y.mean() * y) / y.mean()
     assert found.standard_error == pytest.approx(residual.std(ddof=1) / 20, rel=0.01)
+
+
+def test_a_median_is_known_as_well_as_samples_of_it_scatter_and_nothing_far_out_moves_it() -> None:
+    samples = numpy.random.default_rng(0).standard_normal((400, 20))
+    errors = [median(sample).standard_error for sample in samples]
+    assert numpy.mean(errors) == pytest.approx(numpy.median(samples, axis=1).std(), rel=0.15)
+    far = samples[0].copy()
+    far[far.argmax()] = 1e9
+    assert median(far) == median(samples[0])
+    assert median([3.0]) == median([3.0, 3.0, 3.0]) == Measurement(3.0, scale=3.0)
 
 
 def test_a_single_run_has_no_error() -> None:
