@@ -101,7 +101,7 @@ def who_loses(numbers: Mapping[str, Measurement]) -> str:
 
 
 def stack_summary(result: xarray.Dataset) -> dict[str, Measurement]:
-    """K layers against K steps after training; `result` holds one K."""
+    """K layers against K steps after training, and how far the ratio scatters; `result` holds one K."""
     return {**over_runs(_stack, result), "last quarter": since(result, 0.75)}
 
 
@@ -111,6 +111,7 @@ def _stack(result: xarray.Dataset) -> dict[str, float]:
         "gain of K steps": float(1 - end.loss_gd / end.loss_uniform),
         "common / own rates": float(end.loss_gd_common / end.loss_gd),
         "L_SA / L_GD": float(end.loss_sa / end.loss_gd),
+        "its SD": float(loss_ratio(result).std(ddof=min(1, result.sizes["repetition"] - 1))),
         "rel to K steps": float(end.preds_diff / end.gd_shift),
         "rel to K − 1": float(end.preds_diff_fewer / end.gd_shift),
         "Model Cos": float(end.model_cos),

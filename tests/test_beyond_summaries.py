@@ -90,6 +90,17 @@ def test_a_stack_has_converged_if_its_loss_stands_still() -> None:
     assert summaries.converged({"last quarter": Measurement(0.996, 0.001)}) is None
 
 
+def test_a_stack_is_told_with_the_scatter_of_its_ratio_even_for_two_repetitions() -> None:
+    names = ("loss_gd", "loss_gd_common", "loss_uniform", "preds_diff", "preds_diff_fewer", "gd_shift", "model_cos")
+    ends = (1.0, 1.1, 1.3)
+    results = [losses([[2, 1.5, end] for end in ends[:size]], **dict.fromkeys(names, 1.0)) for size in (2, 3)]
+    two, three = (summaries.stack_summary(result) for result in results)
+    assert two["its SD"].value == pytest.approx(0.1 / 2**0.5)
+    assert three["its SD"].value == pytest.approx(numpy.std(ends, ddof=1))
+    assert three["its SD"].standard_error > 0
+    assert three["L_SA / L_GD"].value == pytest.approx(3.4 / 3)
+
+
 def test_layers_that_are_multiples_of_the_identity_have_no_distance_from_it() -> None:
     noise = numpy.random.default_rng(0).standard_normal((4, 3, 3, 3))
     clean = 0 * noise + numpy.eye(3) * numpy.array([0.4, 0.1, 0.0])[:, None, None]

@@ -34,7 +34,7 @@ WITHOUT_STATEMENT = {
         descent_rate.best_rate descent_rate.minimise_over_rates""",
     "summaries of results: means, scores, tables": """
         alignment.cosine alignment.entropy classifier_parts.*
-        classifier_summaries.* regimes.* summaries.*""",
+        beyond_summaries.* classifier_summaries.* regimes.* summaries.*""",
     "other solvers and classifiers, for comparison": "newton.* newton_reference.* references.*",
     "drawing of tasks": "document_blocks.* reduced_sampling.*",
     "stacks of layers, which a chapter defines in its text": "softmax_layers.stacked_direction",
