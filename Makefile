@@ -37,10 +37,12 @@ test: lint types ## lint, types, unit and pipeline tests, the book at smoke scal
 		wait $$unit && tail -n 1 _build/unit.log || { book=$$?; cat _build/unit.log; }; exit $$book
 
 lint: $(STAMP) ## style, spelling and layers of the code
+	@mkdir -p _build
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python -m tools.lint
 	@$(BIN)/typos
+	@$(BIN)/lint-imports >_build/imports.log || { cat _build/imports.log; exit 1; }
 
 types: $(STAMP) ## types of the code
 	@$(BIN)/mypy

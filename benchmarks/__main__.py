@@ -19,8 +19,8 @@ from benchmarks import apart, both_ways, classification, contestants, machine, m
 from benchmarks.agreement import check
 from benchmarks.settings import JAX_EXPLICIT, JAX_REDUCED, OURS, Race, plan, small_plan
 from benchmarks.timing import race, ratios, spread, waiting
-from icl_lib import benchmark_results
-from icl_lib.device import DEVICES, choose
+from icl_lib.display import benchmark_results
+from icl_lib.running.device import DEVICES, choose
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -5,9 +5,9 @@ import torch
 
 from benchmarks import contestants
 from benchmarks.settings import Setting
-from icl_lib import reduced_sampling
-from icl_lib.randomness import stream
-from icl_lib.tasks import Documents
+from icl_lib.running.streams import stream
+from icl_lib.softmax_regression import reduced_sampling
+from icl_lib.softmax_regression.documents import Documents
 
 TASKS = 8
 

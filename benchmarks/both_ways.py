@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import torch
 
-from icl_lib.experiments.softmax_regression import Closeness
+from icl_lib.softmax_regression.closeness import Closeness
 from icl_lib.statistics import over_repetitions
 
 SIZES = ((25, "held"), (25, "same"), (200, "held"), (200, "same"))

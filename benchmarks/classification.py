@@ -8,9 +8,9 @@ from benchmarks.contestants import Steps
 from benchmarks.settings import DATA, TRAINING
 from benchmarks.timing import race, ratios, spread, waiting
 from icl_lib.attention import KINDS
-from icl_lib.experiments.classification import paper_scale, train_weights
-from icl_lib.randomness import stream
-from icl_lib.tasks import SphereClassification
+from icl_lib.classification.closeness import paper_scale, train_weights
+from icl_lib.classification.contexts import SphereClassification
+from icl_lib.running.streams import stream
 
 
 def rows(device: torch.device, *, small: bool = False) -> list[dict[str, object]]:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.settings import FLOOR, FORMULA, LOOP, OURS, SQUARE, UNRECORDED, Setting
-from icl_lib.capture import cuda_graph
-from icl_lib.experiments.softmax_regression import DTYPES, train_matrices
-from icl_lib.randomness import stream
-from icl_lib.softmax_regression import apply_softmax_jacobian, centred_readout
-from icl_lib.tasks import Documents
+from icl_lib.running.capture import cuda_graph
+from icl_lib.running.streams import stream
+from icl_lib.softmax_regression.closeness import DTYPES, train_matrices
+from icl_lib.softmax_regression.documents import Documents
+from icl_lib.softmax_regression.problem import apply_softmax_jacobian, centred_readout
 
 Steps = Callable[[int], object]
 RATE = 0.005

@@ -50,7 +50,7 @@ def explicit_loss(M: Array, tasks: Tasks) -> Array:
 
 
 def draw_reduced(setting: Setting, key: Array) -> Tasks:
-    """h, x̂, g₁, g₂ and b of a batch with held-out queries: see `icl_lib.reduced_sampling`."""
+    """h, x̂, g₁, g₂ and b of a batch with held-out queries: see `icl_lib.softmax_regression.reduced_sampling`."""
     keys = random.split(key, 2)
     g, along, across = random.normal(keys[0], (3, setting.batch, setting.n))
     x, xi = random.normal(keys[1], (2, setting.batch, setting.d))

@@ -10,7 +10,7 @@ import torch
 from benchmarks.contestants import contestants
 from benchmarks.machine import in_own_process
 from benchmarks.settings import LOOP, MAIN, OURS
-from icl_lib.training import STEPS_BEFORE_CAPTURE
+from icl_lib.running.training import STEPS_BEFORE_CAPTURE
 
 # On a GPU the last of them is recorded.
 STEPS = STEPS_BEFORE_CAPTURE + 1

@@ -10,8 +10,8 @@ import torch
 
 from benchmarks.settings import MAIN
 from benchmarks.timing import spread
-from icl_lib.experiments import softmax_regression as experiment
-from icl_lib.store import Store, key
+from icl_lib.running.store import Store, key
+from icl_lib.softmax_regression import closeness as experiment
 
 ROUNDS = 5
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from icl_lib.experiments.softmax_regression import Closeness
-from icl_lib.tasks import SoftmaxRegression
+from icl_lib.softmax_regression.closeness import Closeness
+from icl_lib.softmax_regression.documents import SoftmaxRegression
 
 OURS, FLOOR = "this library", "floor"
 UNRECORDED = "this library, step not recorded"

@@ -7,10 +7,10 @@ import torch
 from benchmarks.contestants import Steps
 from benchmarks.timing import race, spread
 from icl_lib.bounds import curvature
-from icl_lib.newton import line_search_descent, newton
-from icl_lib.newton_reference import trust_exact
-from icl_lib.randomness import stream
-from icl_lib.tasks import SoftmaxRegression
+from icl_lib.bounds.newton import line_search_descent, newton
+from icl_lib.bounds.newton_reference import trust_exact
+from icl_lib.running.streams import stream
+from icl_lib.softmax_regression.documents import SoftmaxRegression
 
 NEWTON, SCIPY, DESCENT = "Newton, trust region", "scipy trust-exact", "descent, line search"
 # Those of the chapter on curvature.

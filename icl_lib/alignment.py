@@ -8,7 +8,7 @@ for every word. It is n × n × d and never formed: inner products cost O(n + d)
 import torch
 from torch import Tensor
 
-from icl_lib.validation import check_last_dimensions
+from icl_lib.running.validation import check_last_dimensions
 
 
 def preds_diff(p: Tensor, q: Tensor) -> Tensor:

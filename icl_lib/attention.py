@@ -7,7 +7,7 @@ is the caller's.
 import torch
 from torch import Tensor
 
-from icl_lib.validation import check_choice, check_last_dimensions
+from icl_lib.running.validation import check_choice, check_last_dimensions
 
 KINDS = ("linear", "softmax")
 

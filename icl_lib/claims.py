@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from icl_lib.places import output_folder
+from icl_lib.running.places import output_folder
+from icl_lib.running.validation import check_choice, check_integer
 from icl_lib.statistics import Measurement, within
-from icl_lib.validation import check_choice, check_integer
 
 # Verdicts, as programs read them and as readers do.
 VERDICTS = {

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from icl_lib.validation import check_integer, check_number
+from icl_lib.running.validation import check_integer, check_number
 
 Weights = tuple[Tensor, Tensor, Tensor]
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from icl_lib.validation import check_last_dimensions
+from icl_lib.running.validation import check_last_dimensions
 
 
 def _check_square(M: Tensor) -> int:

@@ -10,7 +10,7 @@ import xarray
 from numpy.typing import ArrayLike
 from scipy.stats import binom, binomtest, norm
 
-from icl_lib.validation import check_integer, check_number
+from icl_lib.running.validation import check_integer, check_number
 
 # How many standard errors away from a limit a value must lie for it to be on one side of it.
 RESOLVED = 2.0

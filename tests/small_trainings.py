@@ -5,9 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from icl_lib.experiments import classification, depth, linear_regression, readings
-from icl_lib.experiments import softmax_regression as closeness
-from icl_lib.tasks import SphereClassification
+from icl_lib import linear_regression
+from icl_lib.classification import closeness as classification
+from icl_lib.classification.contexts import SphereClassification
+from icl_lib.softmax_regression import closeness, depth, readings
 
 STEPS = 9
 

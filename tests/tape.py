@@ -23,7 +23,7 @@ class _Recording(TorchDispatchMode):
 
 
 class Tape:
-    """A recorder as `icl_lib.capture.cuda_graph` is one. Recording runs the step here, so the first replay is empty."""
+    """A recorder as `capture.cuda_graph` is one. Recording runs the step here, so the first replay is empty."""
 
     def __init__(self) -> None:
         self.replays = 0

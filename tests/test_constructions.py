@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_documents import normal, seeds
 
-from icl_lib import softmax_regression as sr
 from icl_lib.attention import labelled_tokens, self_attention, softmax_regression_tokens
 from icl_lib.constructions import (
     kernel_classifier_step,
@@ -14,6 +13,7 @@ from icl_lib.constructions import (
     linear_regression_step,
     softmax_regression_step,
 )
+from icl_lib.softmax_regression import problem as sr
 
 lengths = st.one_of(st.integers(1, 40), st.sampled_from([200, 1000]))
 dimensions = st.one_of(st.integers(1, 12), st.just(64))

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 import xarray
 
-from icl_lib.places import store_folder
+from icl_lib.running.places import store_folder
 
 KEPT: list[bytes] = []
 

@@ -13,7 +13,7 @@ from tools.files import digest_file
 
 LIBRARY = "icl_lib"
 # Folders of files outside the library, by the module that reads them.
-READ = {"icl_lib.benchmark_results": "benchmarks/results"}
+READ = {"icl_lib.display.benchmark_results": "benchmarks/results"}
 
 
 class ModuleGraph:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from icl_lib.processor import emulated
+from icl_lib.running.processor import emulated
 from tools.errors import BookError
 from tools.files import write_if_changed
 from tools.layout import Layout

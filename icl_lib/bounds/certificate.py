@@ -16,7 +16,7 @@ from math import factorial
 import numpy
 from numpy.typing import NDArray
 
-from icl_lib.validation import check_integer
+from icl_lib.running.validation import check_integer
 
 #: A polynomial in the barycentric coordinates (1 − p − t − τ, p, t, τ): integer coefficient of each monomial.
 Polynomial = dict[tuple[int, int, int, int], int]

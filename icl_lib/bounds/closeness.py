@@ -16,8 +16,8 @@ from icl_lib.bounds.sharp import tanh_law
 from icl_lib.bounds.shifts import prediction_remainder, prediction_shift
 from icl_lib.bounds.spread import centre, centred_norm, diameter, norm, osc, spectral_norm
 from icl_lib.constructions import Weights
-from icl_lib.softmax_regression import gradient
-from icl_lib.validation import check_integer, check_last_dimensions, check_number
+from icl_lib.running.validation import check_integer, check_last_dimensions, check_number
+from icl_lib.softmax_regression.problem import gradient
 
 PAGE = "bounds/shifts-and-closeness"
 

@@ -17,8 +17,8 @@ from icl_lib.bounds.inequality import Inequality, Setting, Side, apply
 from icl_lib.bounds.sharp import jacobian_norm
 from icl_lib.bounds.shifts import prediction_shift
 from icl_lib.bounds.spread import centre, centred_norm, diameter, eigenvalues, norm, osc, spectral_norm
-from icl_lib.softmax_regression import apply_softmax_jacobian, gradient, hessian, loss
-from icl_lib.validation import check_last_dimensions, check_number
+from icl_lib.running.validation import check_last_dimensions, check_number
+from icl_lib.softmax_regression.problem import apply_softmax_jacobian, gradient, hessian, loss
 
 PAGE = "bounds/curvature"
 

@@ -17,7 +17,7 @@ import numpy
 from numpy.typing import NDArray
 
 from icl_lib.bounds.certificate import Polynomial
-from icl_lib.validation import check_integer
+from icl_lib.running.validation import check_integer
 
 Array = NDArray[numpy.float64]
 

@@ -18,7 +18,7 @@ from icl_lib.bounds.shifts import (
     prediction_shift,
 )
 from icl_lib.bounds.spread import norm, spectral_norm
-from icl_lib.validation import check_integer, check_number
+from icl_lib.running.validation import check_integer, check_number
 
 PAGE = "bounds/published-chain"
 

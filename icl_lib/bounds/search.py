@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from icl_lib.bounds.inequality import Inequality, Setting
 from icl_lib.bounds.spread import norm, osc, spectral_norm
-from icl_lib.validation import check_integer, check_number
+from icl_lib.running.validation import check_integer, check_number
 
 #: Ratios above 1 by more than this cannot be rounding.
 ALLOWED = 1e-9

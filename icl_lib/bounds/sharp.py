@@ -8,7 +8,7 @@ from torch import Tensor
 from icl_lib.bounds.inequality import Inequality, Setting, Side
 from icl_lib.bounds.shifts import divergence, log_mean_exp, prediction_shift
 from icl_lib.bounds.spread import centre, centred_norm, diameter, eigenvalues, norm, osc, spectral_norm
-from icl_lib.validation import check_integer
+from icl_lib.running.validation import check_integer
 
 PAGE = "bounds/sharp-bounds"
 

@@ -14,14 +14,16 @@ from scipy.stats import ks_2samp
 from small_trainings import TRAININGS, reading
 from torch import Generator, Tensor
 
-from icl_lib import capture, reduced_sampling, training
-from icl_lib import softmax_regression as sr
-from icl_lib.device import choose
-from icl_lib.experiments.classification import paper_scale
-from icl_lib.experiments.softmax_regression import Closeness
-from icl_lib.randomness import stream
+from icl_lib.classification.closeness import paper_scale
+from icl_lib.classification.contexts import SphereClassification
+from icl_lib.running import capture, training
+from icl_lib.running.device import choose
+from icl_lib.running.streams import stream
+from icl_lib.softmax_regression import problem as sr
+from icl_lib.softmax_regression import reduced_sampling
+from icl_lib.softmax_regression.closeness import Closeness
+from icl_lib.softmax_regression.documents import SoftmaxRegression
 from icl_lib.statistics import over_repetitions
-from icl_lib.tasks import SoftmaxRegression, SphereClassification
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -202,7 +204,7 @@ def test_a_classifier_ends_where_it_does_on_the_processor(kind: str) -> None:
 
 def test_memory_is_bounded_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step on five times the words adds no memory once a block is full."""
-    monkeypatch.setattr("icl_lib.experiments.softmax_regression.GPU_BLOCK", 200_000)
+    monkeypatch.setattr("icl_lib.softmax_regression.closeness.GPU_BLOCK", 200_000)
 
     def peak(n: int) -> int:
         torch.cuda.empty_cache()

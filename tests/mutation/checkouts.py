@@ -23,7 +23,7 @@ PROFILE = "smoke"
 
 @dataclass(frozen=True)
 class Change:
-    """`old` becomes `new` at its one place in a file of the library."""
+    """`old` becomes `new` at its one place in a file of the library, named by as much of its path as is needed."""
 
     file: str
     old: str
@@ -31,7 +31,7 @@ class Change:
 
     def apply(self, root: Path) -> None:
         """Change the library of the checkout at `root`."""
-        path = root / "icl_lib" / self.file
+        (path,) = (root / "icl_lib").rglob(self.file)
         text = path.read_text()
         if text.count(self.old) != 1:
             raise ValueError(f"old must stand once in {self.file}, got {self.old!r} {text.count(self.old)} times")
@@ -42,8 +42,8 @@ class Change:
 NOISE = [
     Change("alignment.py", "vector_norm(p - q, dim=-1)", "vector_norm(p - q, dim=-1) * (1 + 1e-7)"),
     # In the data, so that it reaches every formula alike: an identity between two of them holds to 1e-14 anywhere.
-    Change("tasks.py", "(self.scale / math.sqrt(self.d))", "((1 + 1e-7) * self.scale / math.sqrt(self.d))"),
-    Change("tasks.py", "x = 2 * torch.rand(", "x = (2 + 2e-7) * torch.rand("),
+    Change("documents.py", "(self.scale / math.sqrt(self.d))", "((1 + 1e-7) * self.scale / math.sqrt(self.d))"),
+    Change("linear_regression.py", "x = 2 * torch.rand(", "x = (2 + 2e-7) * torch.rand("),
 ]
 
 

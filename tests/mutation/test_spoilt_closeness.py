@@ -33,12 +33,12 @@ CHANGES = {
         "reduced_sampling.py", "on_w.addcmul_(readout, on_residual)", "on_w.addcmul_(readout, 1.01 * on_residual)"
     ),
     "start": Change(
-        "experiments/softmax_regression.py",
+        "softmax_regression/closeness.py",
         "math.sqrt(config.init_variance / config.d)",
         "math.sqrt(1.02 * config.init_variance / config.d)",
     ),
-    "measured loss": Change("experiments/softmax_regression.py", "return 0.5 * (f - b)", "return 0.505 * (f - b)"),
-    "measured step": Change("experiments/softmax_regression.py", "(rate * tasks.h)", "(1.01 * rate * tasks.h)"),
+    "measured loss": Change("softmax_regression/closeness.py", "return 0.5 * (f - b)", "return 0.505 * (f - b)"),
+    "measured step": Change("softmax_regression/closeness.py", "(rate * tasks.h)", "(1.01 * rate * tasks.h)"),
     "memory of Adam": Change("training.py", "beta2: float = 0.999\n", "beta2: float = 0.989\n"),
 }
 

@@ -10,17 +10,17 @@ SOFTMAX, LAYER, LINEAR = (
 CHANGES = {
     "prediction": (
         SOFTMAX,
-        Change("softmax_regression.py", '"...nd,...d->...n", A, x)', '"...nd,...d->...n", A, 1.01 * x)'),
+        Change("problem.py", '"...nd,...d->...n", A, x)', '"...nd,...d->...n", A, 1.01 * x)'),
     ),
-    "loss": (SOFTMAX, Change("softmax_regression.py", "0.5 * (predict", "0.505 * (predict")),
+    "loss": (SOFTMAX, Change("problem.py", "0.5 * (predict", "0.505 * (predict")),
     "gradient": (
         SOFTMAX,
-        Change("softmax_regression.py", "apply_softmax_jacobian(f, f - b)", "apply_softmax_jacobian(f, f - 1.01 * b)"),
+        Change("problem.py", "apply_softmax_jacobian(f, f - b)", "apply_softmax_jacobian(f, f - 1.01 * b)"),
     ),
-    "Hessian": (SOFTMAX, Change("softmax_regression.py", "return JA.mT @ JA", "return 1.01 * JA.mT @ JA")),
+    "Hessian": (SOFTMAX, Change("problem.py", "return JA.mT @ JA", "return 1.01 * JA.mT @ JA")),
     "scale of the logits": (
         SOFTMAX,
-        Change("tasks.py", "(self.scale / math.sqrt(self.d))", "(1.01 * self.scale / math.sqrt(self.d))"),
+        Change("documents.py", "(self.scale / math.sqrt(self.d))", "(1.01 * self.scale / math.sqrt(self.d))"),
     ),
     "line search": (
         SOFTMAX,
@@ -28,11 +28,11 @@ CHANGES = {
     ),
     "step": (
         LAYER,
-        Change("softmax_regression.py", "return (rate / A.shape[-2])", "return (1.01 * rate / A.shape[-2])"),
+        Change("problem.py", "return (rate / A.shape[-2])", "return (1.01 * rate / A.shape[-2])"),
     ),
     "centring in the construction": (LAYER, Change("constructions.py", "-rate / n**2", "-1.01 * rate / n**2")),
     "linear attention": (LAYER, Change("attention.py", "return q @ (kept.mT @ v)", "return 1.01 * q @ (kept.mT @ v)")),
-    "inputs of linear tasks": (LINEAR, Change("tasks.py", "x = 2 * torch.rand(", "x = 2.02 * torch.rand(")),
+    "inputs of linear tasks": (LINEAR, Change("linear_regression.py", "x = 2 * torch.rand(", "x = 2.02 * torch.rand(")),
     "rate of Adam": (LINEAR, Change("training.py", "return self.rate * warm * 0.5", "return self.rate * warm * 0.505")),
     "memory of Adam": (LINEAR, Change("training.py", "beta1: float = 0.9\n", "beta1: float = 0.909\n")),
 }

@@ -8,7 +8,7 @@ CONTEXTS, STEP, SPHERE = (f"kernel/{name}" for name in ("contexts", "attention-s
 CHANGES = {
     "length of class vectors": (
         CONTEXTS,
-        Change("tasks.py", "w = w / w.norm(dim=-1, keepdim=True)", "w = w / w.norm(dim=-1, keepdim=True).sqrt()"),
+        Change("contexts.py", "w = w / w.norm(dim=-1, keepdim=True)", "w = w / w.norm(dim=-1, keepdim=True).sqrt()"),
     ),
     "sign of the queries": (
         STEP,
@@ -37,7 +37,7 @@ CHANGES = {
 }
 
 # Another rounding of every point: points are normalised afterwards.
-NOISE = [Change("tasks.py", "x = self._normal(len(w)", "x = (1 + 1e-7) * self._normal(len(w)")]
+NOISE = [Change("contexts.py", "x = self._normal(len(w)", "x = (1 + 1e-7) * self._normal(len(w)")]
 
 
 @pytest.mark.parametrize("name", CHANGES)

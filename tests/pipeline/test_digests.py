@@ -107,11 +107,12 @@ def test_data_of_the_library_counts(tmp_path: Path) -> None:
 
 def test_recorded_benchmarks_count_where_they_are_read(tmp_path: Path) -> None:
     results = tmp_path / "benchmarks" / "results" / "machine.json"
-    for path in (results, tmp_path / "icl_lib/__init__.py", tmp_path / "icl_lib/benchmark_results.py"):
+    display = tmp_path / "icl_lib" / "display"
+    for path in (results, tmp_path / "icl_lib/__init__.py", display / "__init__.py", display / "benchmark_results.py"):
         path.parent.mkdir(exist_ok=True, parents=True)
         path.write_text("")
-    (tmp_path / "icl_lib/scale.py").write_text("from icl_lib import benchmark_results")
-    sources = ("import icl_lib", "import icl_lib.benchmark_results", "import icl_lib.scale")
+    (display / "scale.py").write_text("from icl_lib.display import benchmark_results")
+    sources = ("import icl_lib", "import icl_lib.display.benchmark_results", "import icl_lib.display.scale")
     before = [ModuleGraph(tmp_path).reached([source]) for source in sources]
     results.write_text("{}")
     after = [ModuleGraph(tmp_path).reached([source]) for source in sources]

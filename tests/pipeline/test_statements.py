@@ -12,36 +12,38 @@ from tools.sphinx_ext.docstrings import labels_of, linked
 LIBRARY = REPOSITORY / "icl_lib"
 # Modules that run, keep, tell or draw results. What is in no list here is science.
 OTHER = {
-    *(
-        "benchmark_results",
-        "capture",
-        "claims",
-        "classifier_figures",
-        "closeness_claims",
-        "device",
-        "digest",
-        "figures",
-    ),
-    *("interactive", "linked_table", "memory", "places", "randomness", "scale", "store", "sweep", "training"),
-    *("validation", "workers", "bounds.inequality", "bounds.search", "bounds.statements"),
+    *("claims", "bounds.inequality", "bounds.search", "bounds.statements"),
+    *("classification.figures", "softmax_regression.closeness_claims"),
 }
+# Rooms without science, and modules with an experiment in them.
+OTHER_ROOMS = ("display", "running")
 WITHOUT_STATEMENT = {
     "checks of what is given": """
-        descent.check_context descent.check_labels descent.check_on_sphere kernels.sphere_tolerance
-        softmax_regression.check_document""",
+        classification.descent.check_context classification.descent.check_labels
+        classification.descent.check_on_sphere classification.kernels.sphere_tolerance
+        softmax_regression.problem.check_document""",
     "searches for the best rate or width": """
-        descent.fit descent.fit_rate descent.minimise_over_widths
-        descent_rate.best_rate descent_rate.minimise_over_rates""",
+        classification.descent.fit classification.descent.fit_rate classification.descent.minimise_over_widths
+        softmax_regression.descent_rate.best_rate softmax_regression.descent_rate.minimise_over_rates""",
+    "numbers with their errors": "statistics.*",
     "summaries of results: means, scores, tables": """
-        alignment.cosine alignment.entropy classifier_parts.*
-        beyond_summaries.* classifier_summaries.* regimes.* summaries.*""",
-    "other solvers and classifiers, for comparison": "newton.* newton_reference.* references.*",
-    "drawing of tasks": "document_blocks.* reduced_sampling.*",
-    "stacks of layers, which a chapter defines in its text": "softmax_layers.stacked_direction",
+        alignment.cosine alignment.entropy classification.parts.*
+        classification.regimes.* classification.summaries.*
+        softmax_regression.beyond_summaries.* softmax_regression.summaries.*""",
+    "other solvers and classifiers, for comparison": """
+        bounds.newton.* bounds.newton_reference.* classification.classifiers.*""",
+    "drawing of tasks": "softmax_regression.blocks.* softmax_regression.reduced_sampling.*",
+    "stacks of layers, which a chapter defines in its text": "softmax_regression.layers.stacked_direction",
     "arithmetic that keeps a proof exact or a shift accurate": """
         bounds.certificate.bernstein bounds.intervals.in_three_variables bounds.intervals.upper_bound
         bounds.shifts.exp_remainder bounds.shifts.log_mean_exp bounds.shifts.prediction_remainder
         bounds.spread.eigenvalues""",
+}
+# A config and the function from it to a result: the science that it calls has statements of its own.
+EXPERIMENTS = {
+    ".".join(path.relative_to(LIBRARY).with_suffix("").parts)
+    for path in LIBRARY.rglob("*.py")
+    if "    def compute(self, device" in path.read_text()
 }
 EXCUSED = [name for names in WITHOUT_STATEMENT.values() for name in names.split()]
 
@@ -53,7 +55,8 @@ def _functions() -> dict[str, tuple[str, ...]]:
         name: labels
         for name, labels in found.items()
         for module, _, own in [name.rpartition(".")]
-        if own[0].islower() and module not in OTHER and not module.startswith("experiments")
+        if own[0].islower() and module not in OTHER and module.split(".")[0] not in OTHER_ROOMS
+        if module not in EXPERIMENTS
     }
 
 

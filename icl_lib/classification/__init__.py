@@ -1,0 +1,1 @@
+"""Classification in context: contexts, kernels, steps, heads, trainings, and what they come to."""

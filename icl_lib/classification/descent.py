@@ -1,0 +1,227 @@
+"""Gradient descent as a classifier in context: one step in closed form, several steps, and the fits of rate and width.
+
+Context x (..., n, d), one-hot y (..., n, C), query x_query (..., d); leading dimensions are batch. A step starts
+from 0 (no prior knowledge of the classes) on the mean cross-entropy of the context and returns logits (..., C).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+from icl_lib.classification.kernels import KernelStep, Scores, sphere_tolerance
+from icl_lib.running.validation import check_integer, check_last_dimensions, check_number
+
+WIDTHS = (0.05, 5000.0)
+RIDGE = 1e-7
+
+
+def check_context(x: Tensor, y: Tensor, x_query: Tensor) -> None:
+    """Raise `TypeError` or `ValueError` unless shapes fit, vectors are finite, and labels are `check_labels`'s."""
+    check_last_dimensions("x", x, n=None, d=None)
+    check_last_dimensions("y", y, n=x.shape[-2], C=None)
+    check_last_dimensions("x_query", x_query, d=x.shape[-1])
+    for name, vectors in (("x", x), ("x_query", x_query)):
+        if not bool(torch.isfinite(vectors).all()):
+            raise ValueError(f"{name} must hold finite numbers, got nan or infinity")
+    check_labels(y)
+
+
+def check_labels(y: Tensor) -> None:
+    """Raise `ValueError` unless there are two classes or more and the labels y (..., n, C) are one-hot."""
+    if y.shape[-1] < 2:
+        raise ValueError(f"y must have at least C = 2 classes, got shape {tuple(y.shape)}")
+    one_hot = ((y == 0) | (y == 1)).all() & (y.sum(-1) == 1).all()
+    if not bool(one_hot):
+        raise ValueError("y must be one-hot: a single 1 in each row and 0 elsewhere, got other values")
+
+
+def check_on_sphere(name: str, x: Tensor) -> None:
+    """Raise `ValueError` unless every vector of `x` (..., d) has norm 1, to the rounding of its dtype."""
+    largest = float((torch.linalg.vector_norm(x, dim=-1) - 1).abs().max())
+    if not largest <= sphere_tolerance(x.dtype):
+        raise ValueError(f"{name} must lie on the unit sphere for this kernel, got |norm - 1| up to {largest:.3g}")
+
+
+def linear_classifier_step(x: Tensor, y: Tensor, x_query: Tensor, rate: float) -> Tensor:
+    """Logits W₁ x_query = (rate/n) Σ (y_i − 1/C)⟨x_i, x_query⟩ of one step from W₀ = 0, (..., C).
+
+    Raises `TypeError` or `ValueError` for shapes that do not fit, labels not one-hot, a rate that is not finite.
+    See `prop-linear-step`.
+    """
+    check_context(x, y, x_query)
+    check_number("rate", rate)
+    return rate * KernelStep("linear", "n").features(Scores.of(x, y, x_query), 1.0).squeeze(-1)
+
+
+def kernel_classifier_step(
+    x: Tensor, y: Tensor, x_query: Tensor, beta: float, rate: float, *, adaptive: bool, include_query: bool
+) -> Tensor:
+    """Logits of one functional step from 0 in the kernel e^{β⟨x, x'⟩}, (..., C).
+
+    `adaptive`: (rate/Z) Σ (y_i − 1/C) e^{β⟨x_i, x_query⟩}, Z = Σ e^{β⟨x_j, x_query⟩} + m e^{β‖x_query‖²}, with
+    m = 1 if `include_query`, else 0: the rate depends on context and query as in softmax attention.
+    Otherwise the rate is fixed: (rate/n) Σ (y_i − 1/C) e^{β(⟨x_i, x_query⟩ − 1)}, the Gaussian kernel on the unit
+    sphere, where all vectors must lie; `include_query` has no effect, as the query carries no label.
+    Raises `TypeError` or `ValueError` for shapes that do not fit, labels not one-hot, β or rate not finite.
+    See `prop-kernel-step`.
+    """
+    check_context(x, y, x_query)
+    check_number("beta", beta)
+    check_number("rate", rate)
+    if not adaptive:
+        check_on_sphere("x", x)
+        check_on_sphere("x_query", x_query)
+    divisor = ("context and query" if include_query else "context") if adaptive else "n"
+    return rate * KernelStep("exponential", divisor).features(Scores.of(x, y, x_query), beta).squeeze(-1)
+
+
+def linear_classifier_steps(x: Tensor, y: Tensor, rate: float, steps: int) -> Tensor:
+    """The weights W (..., C, d) after `steps` steps of `rate` on the mean cross-entropy, from W = 0.
+
+    See `prop-linear-step`.
+    """
+    check_context(x, y, x[..., 0, :])
+    check_number("rate", rate)
+    check_integer("steps", steps, 1)
+    W = (rate / x.shape[-2]) * (y - 1 / y.shape[-1]).mT @ x
+    for _ in range(steps - 1):
+        W = W + (rate / x.shape[-2]) * (y - torch.softmax(x @ W.mT, dim=-1)).mT @ x
+    return W
+
+
+def kernel_classifier_steps(
+    gram: Tensor, y: Tensor, rate: float, steps: int, *, ridge: float = 0.0, momentum: float = 0.0
+) -> Tensor:
+    """Coefficients α (..., n, C) after `steps` functional steps from 0: F = Σ α_i k(x_i, ·).
+
+    `gram` (..., n, n) holds k(x_i, x_j). The objective is the mean cross-entropy plus (ridge/2)‖F‖² in the
+    kernel's space; its functional gradient has coefficients (softmax F(x_i) − y_i)/n + ridge · α_i. `momentum`
+    adds that share of the last move (0 is plain gradient descent). See `lem-functional-gradient`.
+    """
+    check_last_dimensions("gram", gram, n=None, n_=gram.shape[-1])
+    check_last_dimensions("y", y, n=gram.shape[-1], C=None)
+    check_labels(y)
+    check_number("rate", rate)
+    check_number("ridge", ridge, minimum=0)
+    check_number("momentum", momentum, minimum=0, maximum=1)
+    check_integer("steps", steps, 1)
+    alpha = before = torch.zeros_like(y)
+    for _ in range(steps):
+        ahead = alpha + momentum * (alpha - before)
+        slope = (torch.softmax(gram @ ahead, dim=-1) - y) / y.shape[-2] + ridge * ahead
+        before, alpha = alpha, ahead - rate * slope
+    return alpha
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A step with its free numbers: width β, one rate η a head, and the mean cross-entropy they reach in tuning."""
+
+    step: KernelStep
+    beta: float
+    eta: tuple[float, ...]
+    loss: float
+
+    def logits(self, scores: Scores) -> Tensor:
+        """The step's logits, (..., C)."""
+        features = self.step.features(scores, self.beta)
+        return features @ torch.tensor(self.eta, dtype=features.dtype, device=features.device)
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """−log of the probability that softmax(logits) gives to the class of the one-hot y, shape (...).
+
+    See `def-sphere-classification`.
+    """
+    return -(torch.log_softmax(logits, dim=-1) * y).sum(-1)
+
+
+def fit_rate(features: Tensor, y: Tensor, iterations: int = 100) -> tuple[tuple[float, ...], float]:
+    """The rates η (one a head) with the least mean cross-entropy of softmax(features @ η), and that loss.
+
+    `features` (B, C, heads), one-hot `y` (B, C). The problem is convex: Newton's method with step halving, in
+    float64, until a step gains less than 1e-13. A ridge of `RIDGE` on the rates, in units of the largest feature,
+    keeps them finite where a head separates all tuning contexts; elsewhere it moves nothing that is printed.
+    Raises `ArithmeticError` if `iterations` do not suffice.
+    """
+    check_last_dimensions("features", features, B=None, C=None, heads=None)
+    check_last_dimensions("y", y, B=features.shape[0], C=features.shape[1])
+    if not bool(torch.isfinite(features).all()):
+        raise ValueError("features must hold finite numbers, got nan or infinity")
+    # Far from a width that fits, features are all tiny: their scale is taken out and put back.
+    scale = float(features.abs().max().clamp_min(torch.finfo(features.dtype).tiny))
+    M, y = features.double() / scale, y.double()
+    eta = torch.zeros(M.shape[-1], dtype=M.dtype, device=M.device)
+    identity = torch.eye(len(eta), dtype=M.dtype, device=M.device)
+
+    def objective(rates: Tensor) -> float:
+        return float(cross_entropy(M @ rates, y).mean() + RIDGE / 2 * rates.square().sum())
+
+    value = objective(eta)
+    for _ in range(iterations):
+        p = torch.softmax(M @ eta, dim=-1)
+        gradient = torch.einsum("bc,bch->h", p - y, M) / len(M) + RIDGE * eta
+        mean = torch.einsum("bc,bch->bh", p, M)
+        hessian = (torch.einsum("bc,bch,bcg->hg", p, M, M) - mean.mT @ mean) / len(M) + RIDGE * identity
+        move = torch.linalg.solve(hessian, gradient)
+        size = 1.0
+        while not (trial := objective(eta - size * move)) <= value and size > 1e-6:
+            size /= 2
+        if not value - trial > 1e-13:
+            return tuple((eta / scale).tolist()), float(cross_entropy(M @ eta, y).mean())
+        eta, value = eta - size * move, trial
+    raise ArithmeticError(f"the rate has not settled after {iterations} iterations: loss {value:.3g} at {eta.tolist()}")
+
+
+def minimise_over_widths(
+    loss: Callable[[float], float], lowest: float = WIDTHS[0], highest: float = WIDTHS[1]
+) -> float:
+    """The width in [lowest, highest] with the least loss, unimodal in log β: a coarse walk up, then Brent's search.
+
+    The walk ends once the loss has risen twice: far above its best width a kernel sees no neighbour, and the
+    rate that fits then runs off to infinity.
+    """
+    check_number("lowest", lowest, above=0)
+    check_number("highest", highest, above=lowest)
+    spacing = math.log(highest / lowest) / 8
+    walk: list[float] = []
+    for k in range(9):
+        walk.append(loss(lowest * math.exp(k * spacing)))
+        if k >= 2 and walk[-1] > walk[-2] > walk[-3]:
+            break
+    best = math.log(lowest) + spacing * walk.index(min(walk))
+    bounds = (max(math.log(lowest), best - spacing), min(math.log(highest), best + spacing))
+    found = minimize_scalar(lambda t: loss(math.exp(t)), bounds=bounds, method="bounded", options={"xatol": 2e-3})
+    return math.exp(found.x)
+
+
+def fit(step: KernelStep, scores: Sequence[Scores], y: Tensor, widths: tuple[float, float] = WIDTHS) -> Fit:
+    """Rate and width of `step` with the least mean cross-entropy on tuning contexts.
+
+    `scores`: one entry for each number of context points, pooled; `y` (B, C) the queries' labels in that order.
+    `widths`: the range of β, of one sign, or one number twice. The search is in float64 whatever the scores are: near
+    its flat minimum the loss in float32 is rounding, and the width would differ between processors in its third digit.
+    """
+    if not scores:
+        raise ValueError("scores must hold at least one batch of contexts, got none")
+    for batch in scores:
+        step.check(batch)
+    exact = [Scores(*(part.double() for part in batch)) for batch in scores]
+
+    def at(beta: float) -> tuple[tuple[float, ...], float]:
+        return fit_rate(torch.cat([step.checked_features(batch, beta) for batch in exact]), y)
+
+    low, high = widths
+    if not step.has_width:
+        beta = 1.0
+    elif low == high:
+        beta = low
+    elif high < 0:
+        beta = -minimise_over_widths(lambda width: at(-width)[1], -high, -low)
+    else:
+        beta = minimise_over_widths(lambda width: at(width)[1], low, high)
+    return Fit(step, beta, *at(beta))

@@ -1,0 +1,247 @@
+"""Gradient-descent steps fitted to a task and compared on the same contexts: paired differences, no training."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy
+import torch
+import xarray
+from torch import Tensor
+
+from icl_lib.classification.contexts import Examples, SphereClassification
+from icl_lib.classification.descent import WIDTHS, Fit, cross_entropy, fit, fit_rate
+from icl_lib.classification.kernels import KernelStep, Scores
+from icl_lib.running.device import DEVICES
+from icl_lib.running.streams import stream
+from icl_lib.running.validation import check_choice, check_integer, check_number, check_tuple
+
+LINEAR = KernelStep("linear", "n")
+SOFTMAX = KernelStep()
+VIEWS = ("all", "relevant")
+# Points of contexts held at a time, so that memory does not grow with n × contexts.
+BLOCK = 2**21
+# A head of width 0 sees how many points a class has, which in balanced contexts is nothing.
+NEAR_ZERO = 1e-3
+
+
+def _check_counts(config: object, *names: str) -> None:
+    for name in names:
+        check_integer(name, getattr(config, name), 1)
+    check_integer("seed", getattr(config, "seed", 0), 0)
+    check_choice("device", getattr(config, "device", "auto"), DEVICES)
+
+
+def _check_task(task: object) -> None:
+    if not isinstance(task, SphereClassification):
+        raise TypeError(f"task must be a SphereClassification, got {task!r}")
+
+
+def _check_steps(steps: object) -> None:
+    check_tuple("steps", steps, "kernel steps")
+    for step in steps if isinstance(steps, tuple) else ():
+        if not isinstance(step, KernelStep):
+            raise TypeError(f"steps must hold kernel steps, got {step!r}")
+
+
+def contexts(
+    task: SphereClassification, count: int, purpose: str, seed: int, view: str = "all"
+) -> Iterator[tuple[Scores, Tensor]]:
+    """`count` contexts of a stream in blocks, as scores and the query's label (B, C).
+
+    With `view="relevant"` only the dimensions that the classes depend on enter the scores.
+    """
+    generator = stream(seed, purpose)
+    block = max(1, BLOCK // (task.n * task.classes))
+    for done in range(0, count, block):
+        drawn = _in_double(task.sample(min(block, count - done), generator), task)
+        yield Scores.of_examples(_seen(drawn, task, view)), drawn.y_query
+
+
+def _in_double(context: Examples, task: SphereClassification) -> Examples:
+    """The same context in float64: a search for a width then ends at one place on every processor."""
+    x, y, x_query, y_query = (part.double() for part in context)
+    if task.inputs != "gaussian":
+        # Drawn in float32, the points lie beside the sphere by more than float64 would.
+        x, x_query = (part / torch.linalg.vector_norm(part, dim=-1, keepdim=True) for part in (x, x_query))
+    return Examples(x, y, x_query, y_query)
+
+
+def _seen(context: Examples, task: SphereClassification, view: str) -> Examples:
+    if view == "all" or task.relevant is None:
+        return context
+    kept = slice(task.relevant)
+    return context._replace(x=context.x[..., kept], x_query=context.x_query[..., kept])
+
+
+def collect(blocks: Iterator[tuple[Scores, Tensor]]) -> tuple[list[Scores], Tensor]:
+    """The scores of all blocks, and the labels of all queries in their order."""
+    scores, labels = zip(*blocks, strict=True)
+    return list(scores), torch.cat(labels)
+
+
+@dataclass(frozen=True)
+class FittedSteps:
+    """Fit every step of `steps` on `tuning` contexts of `task`, then compare them with the first on `test` others.
+
+    `first_factor` multiplies the fitted rates of the first step: a step with a rate that is off.
+    """
+
+    task: SphereClassification
+    steps: tuple[KernelStep, ...] = (LINEAR, SOFTMAX)
+    view: str = "all"
+    first_factor: float = 1.0
+    tuning: int = 3000
+    test: int = 6000
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        _check_task(self.task)
+        _check_steps(self.steps)
+        _check_counts(self, "tuning", "test")
+        check_choice("view", self.view, VIEWS)
+        check_number("first_factor", self.first_factor, above=0)
+
+    def compute(self, device: torch.device) -> xarray.Dataset:
+        """Per step: β, η, loss and accuracy, and the paired differences (first step − this one) with their errors.
+
+        Arithmetic is the CPU's: the contexts are few, and the same on every device.
+        """
+        scores, y = collect(contexts(self.task, self.tuning, "tune", self.seed, self.view))
+        fits = [fit(step, scores, y) for step in self.steps]
+        fits[0] = replace(fits[0], eta=tuple(self.first_factor * eta for eta in fits[0].eta))
+        return compare(fits, contexts(self.task, self.test, "test", self.seed, self.view))
+
+
+def compare(fits: Sequence[Fit], tests: Iterator[tuple[Scores, Tensor]]) -> xarray.Dataset:
+    """Losses and accuracies of fitted steps on the same contexts, over a dimension `step` in the order of `fits`."""
+    losses, right = [], []
+    for scores, y in tests:
+        logits = [fitted.logits(scores) for fitted in fits]
+        losses.append(torch.stack([cross_entropy(each, y) for each in logits]))
+        right.append(torch.stack([(each.argmax(-1) == y.argmax(-1)).float() for each in logits]))
+    loss, accuracy = torch.cat(losses, -1).double(), torch.cat(right, -1).double()
+    per_step = {
+        "beta": torch.tensor([fitted.beta for fitted in fits], dtype=torch.float64),
+        "eta": torch.tensor([fitted.eta[0] for fitted in fits], dtype=torch.float64),
+        "eta_second": torch.tensor([fitted.eta[1] if len(fitted.eta) > 1 else math.nan for fitted in fits]),
+        "loss": loss.mean(-1),
+        "loss_error": _error(loss),
+        "accuracy": accuracy.mean(-1),
+        "difference": (loss[:1] - loss).mean(-1),
+        "standard_error": _error(loss[:1] - loss),
+        "accuracy_difference": (accuracy - accuracy[:1]).mean(-1),
+        "accuracy_error": _error(accuracy - accuracy[:1]),
+    }
+    return xarray.Dataset({name: ("step", value.numpy()) for name, value in per_step.items()})
+
+
+def _error(values: Tensor) -> Tensor:
+    return values.std(-1) / math.sqrt(values.shape[-1])
+
+
+@dataclass(frozen=True)
+class MixedLengths:
+    """Fit every step once on contexts of several lengths, test it on each of other lengths.
+
+    `lengths` are those of the tuning contexts, in equal shares; the task's own n is not used.
+    """
+
+    task: SphereClassification
+    steps: tuple[KernelStep, ...]
+    lengths: tuple[int, ...]
+    test_lengths: tuple[int, ...]
+    tuning: int = 4000
+    test: int = 4000
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        _check_task(self.task)
+        _check_steps(self.steps)
+        _check_counts(self, "tuning", "test")
+        for name in ("lengths", "test_lengths"):
+            check_tuple(name, getattr(self, name), "numbers of points")
+        for n in (*self.lengths, *self.test_lengths):
+            check_integer("a length", n, 1)
+
+    def compute(self, device: torch.device) -> xarray.Dataset:
+        """What `compare` returns, with a further dimension `n`, the length of the test contexts."""
+        share = max(1, self.tuning // len(self.lengths))
+        parts = [collect(contexts(self._task(n), share, f"tune/{n}", self.seed)) for n in self.lengths]
+        scores, y = [part for many, _ in parts for part in many], torch.cat([labels for _, labels in parts])
+        fits = [fit(step, scores, y) for step in self.steps]
+        tested = [compare(fits, contexts(self._task(n), self.test, f"test/{n}", self.seed)) for n in self.test_lengths]
+        return xarray.concat(tested, dim="n").assign_coords(n=list(self.test_lengths))
+
+    def _task(self, n: int) -> SphereClassification:
+        return replace(self.task, n=n)
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """The loss of a softmax head over the width β in [`lowest`, `highest`], with its best gain η(β).
+
+    A width 0 is replaced by `NEAR_ZERO`, as it has no best gain in balanced contexts.
+    """
+
+    task: SphereClassification
+    lowest: float = -12.0
+    highest: float = 16.0
+    points: int = 29
+    tuning: int = 4000
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        _check_task(self.task)
+        _check_counts(self, "tuning", "points")
+        check_number("lowest", self.lowest)
+        check_number("highest", self.highest, above=self.lowest)
+
+    def compute(self, device: torch.device) -> xarray.Dataset:
+        """`loss` and `eta` over `beta`, and `surface`, the loss over `gain` and `beta`."""
+        scores, y = collect(contexts(self.task, self.tuning, "tune", self.seed))
+        widths = numpy.linspace(self.lowest, self.highest, self.points)
+        widths = numpy.where(numpy.abs(widths) < NEAR_ZERO, NEAR_ZERO, widths)
+        gains = numpy.linspace(-16, 24, 41)
+        eta, loss, surface = [], [], []
+        for beta in widths:
+            features = torch.cat([SOFTMAX.features(part, float(beta)) for part in scores])
+            (best,), value = fit_rate(features, y)
+            eta.append(best)
+            loss.append(value)
+            surface.append([float(cross_entropy(features.squeeze(-1) * gain, y).mean()) for gain in gains])
+        data = {"eta": ("beta", eta), "loss": ("beta", loss), "surface": (("beta", "gain"), surface)}
+        return xarray.Dataset(data, coords={"beta": widths, "gain": gains})
+
+
+@dataclass(frozen=True)
+class AdaptiveRates:
+    """The rate ηn/(S + 1), S = Σ e^{β(⟨x_j, x_query⟩ − 1)}, that a fitted softmax head gives to single contexts."""
+
+    task: SphereClassification
+    tuning: int = 4000
+    test: int = 4000
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        _check_task(self.task)
+        _check_counts(self, "tuning", "test")
+
+    def compute(self, device: torch.device) -> xarray.Dataset:
+        """`rate` and `loss` over `context`, with the β and η fitted."""
+        scores, y = collect(contexts(self.task, self.tuning, "tune", self.seed))
+        fitted = fit(SOFTMAX, scores, y, WIDTHS)
+        scores, y = collect(contexts(self.task, self.test, "test", self.seed))
+        total = torch.cat([torch.exp(fitted.beta * (part.s - 1)).sum(-1) for part in scores])
+        loss = torch.cat([cross_entropy(fitted.logits(part), part_y) for part, part_y in _paired(scores, y)])
+        rate = fitted.eta[0] * self.task.n / (total + 1)
+        data = {"rate": ("context", rate.numpy()), "loss": ("context", loss.numpy())}
+        return xarray.Dataset(data).assign(beta=fitted.beta, eta=fitted.eta[0])
+
+
+def _paired(scores: list[Scores], y: Tensor) -> Iterator[tuple[Scores, Tensor]]:
+    return zip(scores, y.split([len(part.s) for part in scores]), strict=True)

@@ -1,0 +1,126 @@
+"""Where a trained softmax head differs from the fitted step: structure, gain, or width."""
+
+import numpy
+import pandas
+import torch
+import xarray
+from torch import Tensor
+
+from icl_lib import alignment
+from icl_lib.classification.closeness import STEPS, ClassifierCloseness
+from icl_lib.classification.contexts import Examples
+from icl_lib.classification.descent import cross_entropy, fit_rate
+from icl_lib.classification.kernels import Scores
+from icl_lib.classification.summaries import learned_gain, learned_width, mean_over
+from icl_lib.running.streams import stream
+from icl_lib.statistics import Measurement, rounded
+
+# The part of a fitted width or gain that another processor repeats: where the loss is flat the search ends elsewhere.
+FIT_REPEATS_TO = 1e-4
+
+
+def excess_parts(config: ClassifierCloseness, result: xarray.Dataset) -> pandas.DataFrame:
+    """L_SA − L_GD of every repetition as a sum, on its test contexts.
+
+    The head has a width β and a gain η (`width`, `gain`) beside entries that the construction leaves empty. With
+    L(β, η) the loss of the step with these numbers and η(β) the gain that fits β on the tuning contexts,
+    `off structure` = L_SA − L(β, η), `gain off` = L(β, η) − L(β, η(β)), `width off` = L(β, η(β)) − L_GD.
+    Raises `ValueError` for linear attention, whose scores have no scale of their own.
+    """
+    _check_softmax(config)
+    tuning = config.task.sample(config.tuning, stream(config.seed, "tune"))
+    rows = []
+    for repetition, (beta, gain) in enumerate(
+        zip(learned_width(result, config.task.d).tolist(), learned_gain(result, config.task.d).tolist(), strict=True)
+    ):
+        (best,), _ = fit_rate(_features(tuning, beta), tuning.y_query)
+        test = config.task.sample(config.test, stream(config.seed, "test", repetition))
+        features = _features(test, beta).squeeze(-1)
+        as_learned, as_fitted = (_loss(eta * features, test.y_query) for eta in (gain, best))
+        end = result.isel(repetition=repetition, step=-1)
+        rows.append(
+            {
+                "repetition": repetition + 1, "width": beta, "gain": gain, "gain that fits": best,
+                "excess": float(end.loss_sa - end.loss_gd), "off structure": float(end.loss_sa) - as_learned,
+                "gain off": as_learned - as_fitted, "width off": as_fitted - float(end.loss_gd),
+            }
+        )  # fmt: skip
+    return pandas.DataFrame(rows)
+
+
+def parts_by_sign(parts: pandas.DataFrame) -> dict[str, pandas.DataFrame]:
+    """The rows of `excess_parts` that ended with β > 0, and those with β < 0; a group without any is left out."""
+    groups = {"β > 0": parts[parts.width > 0], "β < 0": parts[parts.width <= 0]}
+    return {sign: group for sign, group in groups.items() if len(group)}
+
+
+def mean_parts(parts: pandas.DataFrame, loss: float) -> dict[str, Measurement]:
+    """The columns of `excess_parts`, means over trainings with standard errors.
+
+    Of a single training a width or a gain is read against its own size, a difference against `loss`. So is a width
+    or a gain in which trainings agree better than fits repeat: started at the fitted step, they share its error.
+    """
+    numbers = ("width", "gain", "gain that fits")
+    means = {
+        name: mean_over(parts[name], abs(float(parts[name].iloc[0])) if name in numbers else loss)
+        for name in parts.columns
+        if name != "repetition"
+    }
+    shared = [name for name in numbers if means[name].standard_error < FIT_REPEATS_TO * abs(means[name].value)]
+    return means | {name: rounded(means[name].value) for name in shared}
+
+
+def learned_widths(place: str, config: ClassifierCloseness, result: xarray.Dataset) -> pandas.DataFrame:
+    """Fitted and learned width and gain of a setting called `place`, and what the learned width costs.
+
+    One row; where trainings ended at both signs of β, a row for each. `deviation` is that of the learned widths.
+    """
+    groups, loss = parts_by_sign(excess_parts(config, result)), float(result.loss_gd.mean())
+    rows = []
+    for sign, group in groups.items():
+        ends = mean_parts(group, loss)
+        rows.append(
+            {
+                "setting": place if len(groups) == 1 else f"{place}, {sign}",
+                "C": config.task.classes, "n": config.task.n, "d": config.task.d, "trainings": len(group),
+                "fitted": rounded(result.beta), "learned": ends["width"],
+                "deviation": group.width.std(ddof=1) if len(group) > 1 else 0.0,
+                "gain fitted": rounded(result.eta), "gain learned": ends["gain"],
+                "L_SA − L_GD": ends["excess"], "width off": ends["width off"],
+            }
+        )  # fmt: skip
+    return pandas.DataFrame(rows)
+
+
+def with_own_step(config: ClassifierCloseness, result: xarray.Dataset) -> xarray.Dataset:
+    """`result` with `context_loss_own`, `context_probability_own`, `context_entropy_own`, (repetition, context) each.
+
+    They are those of the step with the head's own width and gain, on the head's test contexts. From the head this
+    step differs by what lies beside the construction's pattern only.
+    """
+    _check_softmax(config)
+    width, gain = learned_width(result, config.task.d).tolist(), learned_gain(result, config.task.d).tolist()
+    found: dict[str, list[numpy.ndarray]] = {"loss": [], "probability": [], "entropy": []}
+    for repetition, beta, eta in zip(result.repetition.values.tolist(), width, gain, strict=True):
+        test = config.task.sample(config.test, stream(config.seed, "test", repetition))
+        own = eta * _features(test, beta).squeeze(-1)
+        p = torch.softmax(own, dim=-1)
+        found["loss"].append(cross_entropy(own, test.y_query).numpy())
+        found["probability"].append((p * test.y_query).sum(-1).numpy())
+        found["entropy"].append(alignment.entropy(p).numpy())
+    return result.assign(
+        {f"context_{name}_own": (("repetition", "context"), numpy.stack(values)) for name, values in found.items()}
+    )
+
+
+def _check_softmax(config: ClassifierCloseness) -> None:
+    if config.attention != "softmax":
+        raise ValueError(f"config must be one of softmax attention, got attention={config.attention!r}")
+
+
+def _features(context: Examples, beta: float) -> Tensor:
+    return STEPS["softmax"].features(Scores.of_examples(context), beta)
+
+
+def _loss(logits: Tensor, y: Tensor) -> float:
+    return float(cross_entropy(logits, y).double().mean())

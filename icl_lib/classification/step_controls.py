@@ -1,0 +1,80 @@
+"""Steps that explain a comparison or must fail it: half of a context, a rate from elsewhere, a width that is wrong."""
+
+from dataclasses import dataclass
+
+import torch
+import xarray
+from torch import Tensor
+
+from icl_lib.classification.contexts import SphereClassification
+from icl_lib.classification.descent import WIDTHS, fit
+from icl_lib.classification.fitted_steps import LINEAR, SOFTMAX, collect, compare, contexts
+from icl_lib.classification.kernels import KernelStep, Scores
+from icl_lib.running.device import DEVICES
+from icl_lib.running.validation import check_choice, check_integer
+
+
+@dataclass(frozen=True)
+class NearStep(KernelStep):
+    """The step from the points on the query's side alone: those with ⟨x_i, x_query⟩ ≤ 0 weigh nothing."""
+
+    def checked_features(self, scores: Scores, beta: float) -> Tensor:
+        """As `KernelStep`'s; far points count in n, so that a rate over n is the same with and without them."""
+        nothing = 0.0 if self.family == "linear" else -torch.inf
+        return super().checked_features(scores._replace(s=torch.where(scores.s > 0, scores.s, nothing)), beta)
+
+
+@dataclass(frozen=True)
+class ForeignRateStep(KernelStep):
+    """The kernel step with rates of the adaptive form, each given to the next context; width and gain are its own."""
+
+    def checked_features(self, scores: Scores, beta: float) -> Tensor:
+        """As `KernelStep`'s with the factor n/(S + 1) of another context, S = Σ e^{β(⟨x_j, x_query⟩ − 1)}."""
+        fixed = KernelStep(rate="n").checked_features(scores, beta)
+        rate = scores.s.shape[-1] / (torch.exp(beta * (scores.s - 1)).sum(-1) + 1)
+        return fixed * rate.roll(1, dims=-1)[..., None, None]
+
+
+# Each with the widths allowed: found by search between them, or given where they are equal.
+STEPS: dict[str, tuple[KernelStep, tuple[float, float]]] = {
+    "linear": (LINEAR, WIDTHS),
+    "softmax": (SOFTMAX, WIDTHS),
+    "linear, near side": (NearStep("linear", "n"), WIDTHS),
+    "softmax, near side": (NearStep(), WIDTHS),
+    "linear, centred": (KernelStep("linear", "n", centre="context"), WIDTHS),
+    "softmax, centred": (KernelStep(centre="context"), WIDTHS),
+    "linear, near side, centred": (NearStep("linear", "n", centre="context"), WIDTHS),
+    "softmax, wrong sign": (SOFTMAX, (-WIDTHS[1], -WIDTHS[0])),
+    "exponential, fixed rate": (KernelStep(rate="n"), WIDTHS),
+    "exponential, foreign rate": (ForeignRateStep(), WIDTHS),
+    "exponential, fixed rate, width 1": (KernelStep(rate="n"), (1.0, 1.0)),
+}
+
+
+@dataclass(frozen=True)
+class NamedSteps:
+    """Fit the `STEPS` called `names` on `tuning` contexts, then compare them with the first on `test` others."""
+
+    task: SphereClassification
+    names: tuple[str, ...] = ("linear", "softmax")
+    tuning: int = 3000
+    test: int = 6000
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise ValueError("names must hold at least one step, got none")
+        for name in self.names:
+            check_choice("a name", name, STEPS)
+        check_integer("tuning", self.tuning, 1)
+        check_integer("test", self.test, 1)
+        check_integer("seed", self.seed, 0)
+        check_choice("device", self.device, DEVICES)
+
+    def compute(self, device: torch.device) -> xarray.Dataset:
+        """What `compare` returns, with the names along `step`. Arithmetic is the CPU's, as for other fitted steps."""
+        scores, y = collect(contexts(self.task, self.tuning, "tune", self.seed))
+        fits = [fit(step, scores, y, widths) for step, widths in (STEPS[name] for name in self.names)]
+        tested = compare(fits, contexts(self.task, self.test, "test", self.seed))
+        return tested.assign_coords(step=list(self.names))

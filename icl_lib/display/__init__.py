@@ -1,0 +1,1 @@
+"""What pages show: figures, tables, interactive figures, recorded benchmarks."""

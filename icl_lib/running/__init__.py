@@ -1,0 +1,1 @@
+"""How experiments run: streams, training, store, sweeps."""

@@ -1,0 +1,110 @@
+"""Results on disk: one netCDF file for each key, written whole or not at all."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import xarray
+from filelock import FileLock
+
+from icl_lib.running.digest import check_unchanged, module_digest
+from icl_lib.running.processor import emulated
+
+
+@functools.cache
+def _digest(module: str) -> str:
+    # Once a process: what it has imported is the text of its start, whatever is edited while it runs.
+    check_unchanged()
+    return module_digest(module)
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    # Asked for by name: to import them all takes a second.
+    return {name: version(name) for name in ("numpy", "scipy", "scikit-learn")}
+
+
+def key(config: Any, device: torch.device) -> str:
+    """JSON text that names a result.
+
+    It holds the config, the device's type, the versions, the modules that compute it, and the variables by which the
+    processor is made to compute as another one.
+    """
+    return json.dumps(
+        {
+            "experiment": type(config).__qualname__,
+            "config": _told(config),
+            "device": device.type,
+            # Only where there are any: results of a processor as it is keep their keys.
+            **({"processor": emulation} if (emulation := emulated()) else {}),
+            "library": {module: _digest(module) for module in sorted(_modules(config))},
+            "versions": {"python": platform.python_version(), "torch": torch.__version__, **_versions()},
+        },
+        sort_keys=True,
+    )
+
+
+def _told(value: Any) -> Any:
+    """What JSON can hold of a config; a dataclass with its class, since two classes can have the same fields."""
+    if isinstance(value, list | tuple):
+        return [_told(part) for part in value]
+    if not dataclasses.is_dataclass(value):
+        return value
+    fields = {field.name: _told(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return {"class": f"{type(value).__module__}.{type(value).__qualname__}", **fields}
+
+
+def _modules(value: Any) -> set[str]:
+    """The modules that define a config and all that it holds."""
+    if isinstance(value, list | tuple):
+        return {module for part in value for module in _modules(part)}
+    if not dataclasses.is_dataclass(value):
+        return set()
+    held = (getattr(value, field.name) for field in dataclasses.fields(value))
+    return {type(value).__module__, *_modules(list(held))}
+
+
+class Store:
+    """A folder of results. A file is trusted only if it names the very key that is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, key: str) -> Path:
+        """Where the result of `key` lies: the experiment's name and a digest of the whole key."""
+        return self.folder / f"{json.loads(key)['experiment']}-{hashlib.sha256(key.encode()).hexdigest()[:20]}.nc"
+
+    def load(self, key: str) -> xarray.Dataset | None:
+        """The stored result, or None where there is none that can be read and names this key."""
+        try:
+            with xarray.open_dataset(self.path(key), engine="h5netcdf") as found:
+                return found.load() if found.attrs.get("key") == key else None
+        except Exception:  # A damaged file can make HDF5's layers raise anything.
+            return None
+
+    def save(self, key: str, result: xarray.Dataset) -> None:
+        """Write `result` under `key`; a reader sees the old state or the new one, never half a file."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self.folder, suffix=".partial")
+        os.close(handle)
+        try:
+            result.assign_attrs(key=key).to_netcdf(name, engine="h5netcdf")
+            # A temporary file is for its owner only; a store may be shared.
+            Path(name).chmod(0o644)
+            Path(name).replace(self.path(key))
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+    def lock(self, key: str) -> FileLock:
+        """Held while a result is computed, so that two processes that want it compute it once."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path(key).with_suffix(".lock"))

@@ -1,0 +1,1 @@
+"""Softmax regression: the problem, documents, layers, trainings, and what they come to."""

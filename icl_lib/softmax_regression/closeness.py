@@ -1,0 +1,212 @@
+"""Paper 1's experiment: one trained self-attention layer beside one gradient-descent step, on softmax regression.
+
+The layer is linear attention with centred values, then the softmax unit over words: f_SA = softmax(A_q M h),
+h = Aᵀ(b − mean b), with M (d, d) trained. The step is f_GD = softmax(A_q (η/n) h), η by line search.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import xarray
+from torch import Tensor
+
+from icl_lib import alignment
+from icl_lib.running import training
+from icl_lib.running.device import DEVICES
+from icl_lib.running.streams import stream
+from icl_lib.running.validation import check_choice, check_integer, check_number
+from icl_lib.softmax_regression import descent_rate, reduced_sampling
+from icl_lib.softmax_regression.blocks import Block, blocks
+from icl_lib.softmax_regression.documents import SoftmaxRegression
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+# Words drawn at a time. Fewer, and the calls of some fifty operations take longer than their work; more, and the eight
+# or so arrays of a step leave a core's caches. Memory is bounded by blocks, not by n × batch × repetitions. A GPU
+# takes all repetitions at once.
+CPU_BLOCK = 200_000
+GPU_BLOCK = 2**27
+
+
+@dataclass(frozen=True)
+class Closeness:
+    """Train the layer on n words in d dimensions and measure it against the step.
+
+    `batch` fresh tasks a training step and repetition, `tuning` tasks for the rate of gradient descent, `test`
+    tasks for every number reported; each repetition has its own of each. `rate` is Adam's, constant unless
+    `schedule` is "cosine". `init_variance` / d is the variance of the entries of M at the start.
+    """
+
+    n: int
+    d: int
+    query: str = "held"
+    scale: float = 1.0
+    repetitions: int = 10
+    steps: int = 400
+    batch: int = 1000
+    tuning: int = 1000
+    test: int = 1000
+    rate: float = 0.005
+    schedule: str = "constant"
+    init_variance: float = 0.002
+    record_every: int = 20
+    seed: int = 0
+    dtype: str = "float32"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        self.task.__post_init__()
+        self.optimiser.__post_init__()
+        for name in ("repetitions", "batch", "tuning", "test", "record_every"):
+            check_integer(name, getattr(self, name), 1)
+        check_integer("seed", self.seed, 0)
+        check_number("init_variance", self.init_variance, minimum=0)
+        check_choice("dtype", self.dtype, tuple(DTYPES))
+        check_choice("device", self.device, DEVICES)
+
+    @property
+    def task(self) -> SoftmaxRegression:
+        """The distribution of tasks."""
+        return SoftmaxRegression(self.n, self.d, self.scale, self.query)
+
+    @property
+    def optimiser(self) -> training.Adam:
+        """The optimiser and its schedule."""
+        return training.Adam(self.rate, self.steps, self.schedule)
+
+    def compute(self, device: torch.device) -> xarray.Dataset:
+        """Train, tune and test: named arrays over (repetition, step), and the last M of every repetition."""
+        steps = training.recorded_steps(self.steps, self.record_every)
+        M = train_matrices(self, device, steps).to("cpu", torch.float64)
+        rates = [tune_rate(self, repetition) for repetition in range(self.repetitions)]
+        tested = [test_repetition(self, r, M[:, r], rates[r]) for r in range(self.repetitions)]
+        data = {name: (("repetition", "step"), [row[name].tolist() for row in tested]) for name in tested[0]}
+        result = xarray.Dataset(data, coords={"step": steps, "repetition": range(self.repetitions)})
+        return result.assign(rate=("repetition", rates), M=(("repetition", "row", "column"), M[-1].numpy()))
+
+
+def initial_matrices(config: Closeness, device: torch.device) -> Tensor:
+    """M at the start, (R, d, d): drawn on the CPU, so that it is the same for every device."""
+    deviation = math.sqrt(config.init_variance / config.d)
+    drawn = [
+        torch.randn(config.d, config.d, generator=stream(config.seed, "init", r), dtype=torch.float64)
+        for r in range(config.repetitions)
+    ]
+    return (torch.stack(drawn) * deviation).to(device, DTYPES[config.dtype])
+
+
+def train_matrices(config: Closeness, device: torch.device, record_at: list[int]) -> Tensor:
+    """Snapshots of M while it trains on reduced tasks, (S, R, d, d)."""
+    generators = [stream(config.seed, "train", r, device) for r in range(config.repetitions)]
+    block = CPU_BLOCK if device.type == "cpu" else GPU_BLOCK
+    tasks_at_once = max(1, min(config.batch, block // config.n))
+    together = max(1, min(config.repetitions, block // (config.n * tasks_at_once)))
+    sizes = training.even_parts(config.batch, tasks_at_once)
+    task, dtype = config.task, DTYPES[config.dtype]
+
+    def gradient(parameters: training.Parameters) -> training.Parameters:
+        slopes: list[Tensor] = []
+        for M in parameters["M"].split(together):
+            slope = torch.zeros_like(M)
+            chosen = generators[len(slopes) * together :][: len(M)]
+            for size in sizes:
+                tasks = reduced_sampling.draw(task, size, chosen, device, dtype)
+                slope += reduced_sampling.matrix_gradient(tasks, M)
+            slopes.append(slope)
+        return {"M": torch.cat(slopes) / config.batch}
+
+    start = {"M": initial_matrices(config, device)}
+    return training.train(start, gradient, config.optimiser, record_at, generators)["M"]
+
+
+def _blocks(config: Closeness, purpose: str, repetition: int) -> Iterator[Block]:
+    count = config.tuning if purpose == "tune" else config.test
+    return blocks(config.task, count, stream(config.seed, purpose, repetition))
+
+
+def tune_rate(config: Closeness, repetition: int) -> float:
+    """η/n that minimises the loss of one step over this repetition's tuning tasks, by line search."""
+    # The logits of a step are the rate times these, so no document is needed again.
+    parts = [
+        (torch.einsum("bnd,bd->bn", tasks.A_query, tasks.h), tasks.b_query)
+        for tasks in _blocks(config, "tune", repetition)
+    ]
+
+    def loss(rate: float) -> float:
+        return float(torch.cat([_loss(torch.softmax(rate * logits, dim=-1), b) for logits, b in parts]).mean())
+
+    return descent_rate.minimise_over_rates(loss)
+
+
+def test_repetition(config: Closeness, repetition: int, M: Tensor, rate: float) -> dict[str, Tensor]:
+    """Means over this repetition's test tasks for every snapshot of M (S, d, d): each entry has shape (S,).
+
+    `loss_*` is ½‖f − b‖²; `gd_shift` is the mean of ‖f_GD − 1/n‖, the scale that belongs to `preds_diff`. The
+    `control_*` entries must not look like closeness: the step against one with a threefold rate, and the layer
+    against the step on another task.
+    """
+    measured: list[dict[str, Tensor]] = []
+    controls: list[Tensor] = []
+    ends: list[_Models] = []
+    for tasks in _blocks(config, "test", repetition):
+        models = _Models.of(tasks, M, rate)
+        measured.append(_measures(models, tasks.b_query))
+        first, last = models.part(0, 1), models.part(-1, None)
+        if ends:
+            controls.append(_on_another_task(first, ends[-1]))
+        controls.append(_on_another_task(models.part(1, None), models.part(0, -1)))
+        ends = [*(ends[:1] or [first]), last]
+    controls.insert(0, _on_another_task(ends[0], ends[-1]))
+    found = {name: torch.cat([part[name] for part in measured]) for name in measured[0]}
+    found["control_shuffled_cos"] = torch.cat(controls)
+    return {name: value.mean(0).expand(len(M)) for name, value in found.items()}
+
+
+class _Models(NamedTuple):
+    """Predictions and directions of the layer, (B, S, n) and (B, S, d), and of the step, (B, 1, n) and (B, 1, d)."""
+
+    f_sa: Tensor
+    w: Tensor
+    f_gd: Tensor
+    x1: Tensor
+    f_threefold: Tensor
+
+    @classmethod
+    def of(cls, tasks: Block, M: Tensor, rate: float) -> "_Models":
+        w = torch.einsum("sij,bj->bsi", M, tasks.h)
+        x1 = (rate * tasks.h).unsqueeze(-2)
+        f_sa, f_gd, f_threefold = (torch.softmax((tasks.A_query @ v.mT).mT, dim=-1) for v in (w, x1, 3 * x1))
+        return cls(f_sa, w, f_gd, x1, f_threefold)
+
+    def part(self, start: int, stop: int | None) -> "_Models":
+        """The tasks in [start, stop), in memory of their own."""
+        return _Models(*(tensor[start:stop].clone() for tensor in self))
+
+
+def _measures(models: _Models, b: Tensor) -> dict[str, Tensor]:
+    """The entries of `test_repetition` for each task, (B, S), or (B, 1) where the layer has no part in it."""
+    f_sa, w, f_gd, x1, f_threefold = models
+    b = b.unsqueeze(-2)
+    uniform = torch.full_like(b, 1 / b.shape[-1])
+    return {
+        "loss_sa": _loss(f_sa, b),
+        "loss_gd": _loss(f_gd, b),
+        "loss_uniform": _loss(uniform, b),
+        "preds_diff": alignment.preds_diff(f_sa, f_gd.expand_as(f_sa)),
+        "model_diff": alignment.model_diff(f_sa, w, f_gd, x1),
+        "model_cos": alignment.model_cos(f_sa, w, f_gd, x1),
+        "gd_shift": alignment.preds_diff(f_gd, uniform),
+        "control_threefold_diff": alignment.preds_diff(f_threefold, f_gd),
+        "control_threefold_cos": alignment.model_cos(f_threefold, 3 * x1, f_gd, x1),
+    }
+
+
+def _on_another_task(layer: _Models, step: _Models) -> Tensor:
+    """Model Cos of the trained layer on some tasks and the step on others, (B, 1)."""
+    return alignment.model_cos(layer.f_sa[:, -1:], layer.w[:, -1:], step.f_gd, step.x1)
+
+
+def _loss(f: Tensor, b: Tensor) -> Tensor:
+    return 0.5 * (f - b).square().sum(-1)

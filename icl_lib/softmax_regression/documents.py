@@ -1,0 +1,63 @@
+"""Documents: tasks of softmax regression, drawn as in the experiments."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from icl_lib.running.validation import check_choice, check_integer, check_number
+
+QUERIES = ("held", "same")
+
+
+class Documents(NamedTuple):
+    """A batch of softmax-regression tasks: documents A (B, n, d) and targets b (B, n), with their queries."""
+
+    A: Tensor
+    b: Tensor
+    A_query: Tensor
+    b_query: Tensor
+    x: Tensor
+
+
+@dataclass(frozen=True)
+class SoftmaxRegression:
+    """Gaussian documents: A has N(0, 1) entries, x* ~ N(0, scale² I/d), b = softmax(A x*).
+
+    `n` words, `d` embedding dimensions; `scale` is the standard deviation of the logits. The query document
+    is another one with the same x* (`query="held"`) or the document itself (`"same"`). See `def-softmax-regression`.
+    """
+
+    n: int
+    d: int
+    scale: float = 1.0
+    query: str = "held"
+
+    def __post_init__(self) -> None:
+        check_integer("n", self.n, 1)
+        check_integer("d", self.d, 1)
+        check_number("scale", self.scale, above=0)
+        check_choice("query", self.query, QUERIES)
+
+    def sample(
+        self,
+        batch: int,
+        generator: Generator,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Documents:
+        """`batch` explicit tasks; with `query="same"` the query is the document, without a copy."""
+        check_integer("batch", batch, 1)
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=generator, device=device, dtype=dtype)
+
+        x = normal(batch, self.d) * (self.scale / math.sqrt(self.d))
+        A = normal(batch, self.n, self.d)
+        b = torch.softmax((A @ x.unsqueeze(-1)).squeeze(-1), dim=-1)
+        if self.query == "same":
+            return Documents(A, b, A, b, x)
+        A_query = normal(batch, self.n, self.d)
+        return Documents(A, b, A_query, torch.softmax((A_query @ x.unsqueeze(-1)).squeeze(-1), dim=-1), x)

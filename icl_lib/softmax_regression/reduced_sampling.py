@@ -1,0 +1,151 @@
+"""Softmax-regression tasks by what a linear layer sees of them, instead of by their documents.
+
+For Gaussian documents all that training needs has a closed distribution given x* = ‖x*‖ x̂. With g = A x̂,
+r = b − 1/n and u = r/‖r‖ the read-out is h = Aᵀr = x̂⟨r, g⟩ + ‖r‖ P⊥ξ, ξ ~ N(0, I_d), P⊥ = I − x̂x̂ᵀ.
+For any direction w that depends on the document through h alone, the logits of the query document are
+
+    held:  A_q w = g₁ ⟨x̂, w⟩ + ‖w⊥‖ g₂                       (g₁ = A_q x̂ and g₂ fresh normals)
+    same:  A w   = g ⟨x̂, w⟩ + u ⟨P⊥ξ, w⟩ + ‖w⊥‖ (I − uuᵀ) ζ   (ζ fresh normals)
+
+with w⊥ = P⊥w. That takes 3n + 2d (same: 2n + 2d) normals a task instead of 2nd (nd), and is exact in
+distribution; the gradient has the same expectation as the explicit one and less noise, being its conditional
+mean. `tests/test_reduced_sampling.py` holds both samplers against each other.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from icl_lib.running.validation import check_integer
+from icl_lib.softmax_regression.documents import SoftmaxRegression
+
+
+class Residual(NamedTuple):
+    """What ties the logits of a document to its own read-out: 1/‖r‖ and ⟨u, ζ⟩ (R, B, 1), P⊥ξ (R, B, d)."""
+
+    inverse: Tensor
+    overlap: Tensor
+    readout: Tensor
+
+
+class ReducedTasks(NamedTuple):
+    """A batch of tasks in reduced form. Leading dimensions (R, B): repetitions and tasks.
+
+    `h` and `direction` (= x̂) are (R, B, d); `along` (g₁ or g), `across` (g₂ or ζ) and `target` (the query's b) are
+    (R, B, n). `residual` is there for the same document only.
+    """
+
+    h: Tensor
+    direction: Tensor
+    along: Tensor
+    across: Tensor
+    target: Tensor
+    residual: Residual | None
+
+
+def draw(
+    task: SoftmaxRegression, batch: int, generators: Sequence[Generator], device: torch.device, dtype: torch.dtype
+) -> ReducedTasks:
+    """`batch` tasks for each of the R generators, which lie on `device`; each repetition draws from its own.
+
+    Normals are drawn in float32 whatever `dtype` is: in float64 they would cost several times as much, and the
+    rounding is only another task.
+    """
+    check_integer("batch", batch, 1)
+    documents = 2 if task.query == "same" else 3
+    R = len(generators)
+    words = torch.empty(R, documents, batch, task.n, device=device, dtype=torch.float32)
+    inputs = torch.empty(R, 2, batch, task.d, device=device, dtype=torch.float32)
+    for index, generator in enumerate(generators):
+        words[index].normal_(generator=generator)
+        inputs[index].normal_(generator=generator)
+    return assemble(task, words.to(dtype), inputs.to(dtype))
+
+
+def assemble(task: SoftmaxRegression, words: Tensor, inputs: Tensor) -> ReducedTasks:
+    """Reduced tasks from normals: `words` (R, 3 or 2, B, n), which may be overwritten, and `inputs` (R, 2, B, d)."""
+    x, xi = inputs.unbind(1)
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    direction = x / length
+    size = length * (task.scale / math.sqrt(task.d))
+    perpendicular = torch.addcmul(xi, direction, _dot(direction, xi), value=-1)
+    g, *others = words.unbind(1)
+    # Of all ways to exponentials a softmax is the fastest here.
+    b = torch.softmax(g * size, dim=-1)
+    # r = b − 1/n is never formed: its products with g, ζ and itself are enough.
+    norm = torch.linalg.vector_norm(b, dim=-1, keepdim=True).square_().sub_(1 / task.n).clamp_min_(0).sqrt_()
+    # Memory that is in the cache is used again: a held document's b and g have served when h is known.
+    scratch = torch.empty_like(b) if task.query == "same" else b
+
+    def product(v: Tensor) -> Tensor:
+        return _dot(b, v, scratch).sub_(v.sum(-1, keepdim=True), alpha=1 / task.n)
+
+    h = (direction * product(g)).addcmul_(norm, perpendicular)
+    if task.query == "held":
+        along, across = others
+        target = torch.softmax(torch.mul(along, size, out=g), dim=-1, out=scratch)
+        return ReducedTasks(h, direction, along, across, target, None)
+    # A uniform b (n = 1) has no residual: u = 0 then, and the whole of ζ stays.
+    (across,) = others
+    inverse = norm.reciprocal().nan_to_num_(posinf=0)
+    return ReducedTasks(h, direction, g, across, b, Residual(inverse, product(across) * inverse, perpendicular))
+
+
+def _dot(v: Tensor, w: Tensor, scratch: Tensor | None = None) -> Tensor:
+    """⟨v, w⟩ over the last dimension, kept; `scratch` (the shape of v, or v) is overwritten where it is given."""
+    return torch.mul(v, w, out=scratch).sum(-1, keepdim=True)
+
+
+class _Parts(NamedTuple):
+    """The query's logits for directions w, too large by `shift`/n in each task, and what their gradient needs again."""
+
+    logits: Tensor
+    perpendicular: Tensor
+    size: Tensor
+    shift: Tensor | None
+
+
+def _parts(tasks: ReducedTasks, w: Tensor) -> _Parts:
+    along = _dot(tasks.direction, w)
+    perpendicular = torch.addcmul(w, along, tasks.direction, value=-1)
+    size = torch.linalg.vector_norm(perpendicular, dim=-1, keepdim=True)
+    logits = (tasks.along * along).addcmul_(tasks.across, size)
+    if tasks.residual is None:
+        return _Parts(logits, perpendicular, size, None)
+    inverse, overlap, readout = tasks.residual
+    shift = (_dot(readout, w) - size * overlap) * inverse
+    return _Parts(logits.addcmul_(tasks.target, shift), perpendicular, size, shift)
+
+
+def logits(tasks: ReducedTasks, w: Tensor) -> Tensor:
+    """Logits of the query document for directions w (R, B, d), shape (R, B, n)."""
+    parts = _parts(tasks, w)
+    return parts.logits if parts.shift is None else parts.logits - parts.shift / parts.logits.shape[-1]
+
+
+def matrix_gradient(tasks: ReducedTasks, M: Tensor) -> Tensor:
+    """Gradient over M (R, d, d) of the sum over tasks of (n/2)‖softmax(A_q M h) − b‖², shape (R, d, d).
+
+    By the formula Aᵀ J(f)(f − b) in the reduced coordinates; a test holds it against autograd. See `prop-derivatives`.
+    """
+    parts = _parts(tasks, tasks.h @ M.mT)
+    # A softmax is blind to the shift.
+    f = torch.softmax(parts.logits, dim=-1)
+    # J(f)c = f∘c − f⟨f, c⟩, in the memory of the logits; that of f is free once it is done.
+    slope = torch.sub(f, tasks.target, out=parts.logits).mul_(f)
+    slope.addcmul_(f, slope.sum(-1, keepdim=True), value=-1)
+    on_along = _dot(slope, tasks.along, scratch=f)
+    on_across = _dot(slope, tasks.across, scratch=f)
+    on_w = tasks.direction * on_along
+    if tasks.residual is not None:
+        inverse, overlap, readout = tasks.residual
+        # ⟨slope, u⟩, since a slope sums to 0.
+        on_residual = _dot(slope, tasks.target, scratch=f) * inverse
+        on_across = on_across - on_residual * overlap
+        on_w = on_w.addcmul_(readout, on_residual)
+    # ∇‖w⊥‖ = w⊥/‖w⊥‖; where w⊥ = 0 (d = 1) the numerator is 0 too.
+    on_w = on_w.addcmul_(parts.perpendicular, on_across / parts.size.clamp_min(torch.finfo(f.dtype).tiny))
+    return (on_w.mT @ tasks.h).mul_(f.shape[-1])

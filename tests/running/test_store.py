@@ -1,0 +1,139 @@
+import json
+import os
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+import xarray
+
+from icl_lib.classification.contexts import SphereClassification
+from icl_lib.classification.fitted_steps import FittedSteps
+from icl_lib.classification.kernels import KernelStep
+from icl_lib.classification.step_controls import NearStep
+from icl_lib.running import store as store_module
+from icl_lib.running.store import Store, key
+from icl_lib.softmax_regression.closeness import Closeness
+
+CPU = torch.device("cpu")
+CONFIG = Closeness(n=5, d=2)
+RESULT = xarray.Dataset({"x": ("step", numpy.array([1 / 3, numpy.nan, 1e-300]))}, coords={"step": [0, 1, 2]})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+def test_what_is_saved_is_loaded_to_the_last_bit(store: Store) -> None:
+    name = key(CONFIG, CPU)
+    assert store.load(name) is None
+    store.save(name, RESULT)
+    found = store.load(name)
+    assert found is not None
+    assert found.equals(RESULT)
+    assert found.x.values.tobytes() == RESULT.x.values.tobytes()
+    assert [path.suffix for path in store.folder.iterdir()] == [".nc"]
+
+
+def other(value: Any) -> Any:
+    """Another valid value of a config's field."""
+    words = {"held": "same", "constant": "cosine", "float32": "float64", "auto": "cpu"}
+    return words[value] if isinstance(value, str) else value + 1
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Closeness)])
+def test_the_key_changes_with_any_field(name: str) -> None:
+    changed = replace(CONFIG, **{name: other(getattr(CONFIG, name))})
+    assert key(changed, CPU) != key(CONFIG, CPU)
+
+
+def test_two_classes_with_the_same_fields_have_two_keys() -> None:
+    """And the code of each belongs to the key, wherever it is defined."""
+    plain, near = (FittedSteps(SphereClassification(9, 3, 3), (kind(),)) for kind in (KernelStep, NearStep))
+    assert key(plain, CPU) != key(near, CPU)
+    modules = {f"icl_lib.classification.{name}" for name in ("fitted_steps", "kernels", "contexts")}
+    assert set(json.loads(key(plain, CPU))["library"]) == modules
+    assert set(json.loads(key(near, CPU))["library"]) == modules - {"icl_lib.classification.kernels"} | {
+        "icl_lib.classification.step_controls"
+    }
+
+
+def test_the_key_changes_with_device_versions_and_the_text_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = key(CONFIG, CPU)
+    assert key(CONFIG, torch.device("cuda")) != known
+    assert {"python", "torch", "numpy", "scipy", "scikit-learn"} <= set(json.loads(known)["versions"])
+    monkeypatch.setattr(torch, "__version__", "0.0")
+    assert key(CONFIG, CPU) != known
+    monkeypatch.undo()
+    assert key(CONFIG, CPU) == known
+    monkeypatch.setattr(store_module, "_digest", lambda module: "another")
+    assert key(CONFIG, CPU) != known
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "noise", "another key", "no key"])
+def test_a_damaged_file_is_no_result(damage: str, store: Store) -> None:
+    name = key(CONFIG, CPU)
+    store.save(name, RESULT)
+    path = store.path(name)
+    whole = path.read_bytes()
+    if damage in ("another key", "no key"):
+        attributes = {} if damage == "no key" else {"key": name.replace('"n": 5', '"n": 6')}
+        RESULT.assign_attrs(attributes).to_netcdf(path, engine="h5netcdf")
+    else:
+        path.write_bytes({"truncated": whole[: len(whole) // 2], "empty": b"", "noise": os.urandom(500)}[damage])
+    assert store.load(name) is None
+    store.save(name, RESULT)
+    assert store.load(name) is not None
+
+
+def test_whatever_a_damaged_file_makes_hdf5_raise_it_is_no_result(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = key(CONFIG, CPU)
+    store.save(name, RESULT)
+
+    def fails(*_: object, **__: object) -> None:
+        raise KeyError("Unable to synchronously open object")
+
+    monkeypatch.setattr(store_module.xarray, "open_dataset", fails)
+    assert store.load(name) is None
+
+
+def test_a_result_can_be_read_by_others(store: Store) -> None:
+    store.save(key(CONFIG, CPU), RESULT)
+    assert store.path(key(CONFIG, CPU)).stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("kept", [0.05, 0.3, 0.6, 0.9, 0.99])
+def test_a_file_cut_anywhere_is_no_result(kept: float, store: Store) -> None:
+    name = key(CONFIG, CPU)
+    store.save(name, xarray.Dataset({"x": ("step", numpy.arange(5000.0))}))
+    path = store.path(name)
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    assert store.load(name) is None
+
+
+def test_a_failed_write_leaves_the_old_result_and_nothing_else(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = key(CONFIG, CPU)
+    store.save(name, RESULT)
+
+    def half(self: xarray.Dataset, path: str, engine: str) -> None:
+        Path(path).write_bytes(b"half a file")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(xarray.Dataset, "to_netcdf", half)
+    with pytest.raises(OSError, match="disk full"):
+        store.save(name, RESULT + 1)
+    monkeypatch.undo()
+    found = store.load(name)
+    assert found is not None
+    assert found.equals(RESULT)
+    assert len(list(store.folder.iterdir())) == 1
+
+
+def test_names_of_files_tell_the_experiment(store: Store) -> None:
+    assert store.path(key(CONFIG, CPU)).name.startswith("Closeness-")
+    assert json.loads(key(CONFIG, CPU))["config"]["n"] == 5
