@@ -90,7 +90,7 @@ class Executed:
 class Surroundings:
     """All that a key depends on beside the chapter itself."""
 
-    graph: digests.ModuleGraph
+    library: digests.Library
     versions: dict[str, str]
     tools: dict[str, str]
 
@@ -99,7 +99,7 @@ class Surroundings:
         """The surroundings in a checkout."""
         here = Path(__file__).parent
         return cls(
-            digests.ModuleGraph(layout.root),
+            digests.Library(layout.root),
             digests.installed_versions(layout.root / "requirements.txt"),
             {name: digest_file(here / name) for name in EXECUTING},
         )
@@ -115,7 +115,7 @@ class Surroundings:
             "processor": digest(kernels.processor()),
             "installed versions": digest(self.versions),
             **{f"tools/{name}": value for name, value in self.tools.items()},
-            **self.graph.reached([cell.source for cell in cells]),
+            **self.library.reached([cell.source for cell in cells]),
         }
 
 

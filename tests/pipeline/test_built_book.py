@@ -141,6 +141,8 @@ def test_another_build_gives_the_same_bytes(built: Path, copy: Path) -> None:
 def test_only_the_changed_chapter_would_run(copy: Path) -> None:
     assert stale(copy) == set()
     replace(copy / "icl_lib/numbers.py", "0.0", "0.0  # zero")
+    assert stale(copy) == set()
+    replace(copy / "icl_lib/numbers.py", "0.0", "0.5 - 0.5")
     assert stale(copy) == {"sums"}
 
 

@@ -6,7 +6,7 @@ import pytest
 from fixture_book import replace
 
 from tools.catalogue import load
-from tools.digests import ModuleGraph, installed_versions
+from tools.digests import Library, installed_versions
 from tools.errors import BookError
 from tools.execute import Surroundings, plan
 from tools.layout import Layout
@@ -40,6 +40,8 @@ CURVES = {"part/curve", "part/curve-n3"}
         ("book/part/curve.md", "rtol-1e-4", "rtol-1e-3", set()),
         ("book/index.md", "A small book", "A book", set()),
         ("icl_lib/unused.py", "1.0", "2.0", set()),
+        ("icl_lib/numbers.py", "0.0", "0.0  # nothing", set()),
+        ("icl_lib/numbers.py", "ZERO", '"""What is nothing."""\n\nZERO', set()),
         ("book/sums.md", "[0.1, 0.2]", "[0.1, 0.3]", {"sums"}),
         ("book/part/curve.md", "rate / 3", "rate / 4", CURVES),
         ("book/part/curve.md", "rate = 0.5", "rate = 0.6", CURVES),
@@ -93,16 +95,16 @@ def test_the_modules_that_code_reaches(tmp_path: Path, source: str, reached: set
         path = tmp_path / "icl_lib" / f"{name}.py"
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-    assert set(ModuleGraph(tmp_path).reached([source])) == {f"icl_lib/{name}.py" for name in reached}
+    assert set(Library(tmp_path).reached([source])) == {f"icl_lib/{name}.py" for name in reached}
 
 
 def test_data_of_the_library_counts(tmp_path: Path) -> None:
     (tmp_path / "icl_lib").mkdir()
     (tmp_path / "icl_lib/__init__.py").write_text("")
     (tmp_path / "icl_lib/table.csv").write_text("1")
-    before = ModuleGraph(tmp_path).reached(["import icl_lib"])
+    before = Library(tmp_path).reached(["import icl_lib"])
     (tmp_path / "icl_lib/table.csv").write_text("2")
-    assert before != ModuleGraph(tmp_path).reached(["import icl_lib"])
+    assert before != Library(tmp_path).reached(["import icl_lib"])
 
 
 def test_recorded_benchmarks_count_where_they_are_read(tmp_path: Path) -> None:
@@ -113,9 +115,9 @@ def test_recorded_benchmarks_count_where_they_are_read(tmp_path: Path) -> None:
         path.write_text("")
     (display / "scale.py").write_text("from icl_lib.display import benchmark_results")
     sources = ("import icl_lib", "import icl_lib.display.benchmark_results", "import icl_lib.display.scale")
-    before = [ModuleGraph(tmp_path).reached([source]) for source in sources]
+    before = [Library(tmp_path).reached([source]) for source in sources]
     results.write_text("{}")
-    after = [ModuleGraph(tmp_path).reached([source]) for source in sources]
+    after = [Library(tmp_path).reached([source]) for source in sources]
     assert [a != b for a, b in zip(after, before, strict=True)] == [False, True, True]
 
 
@@ -123,7 +125,7 @@ def test_a_module_that_is_no_python_is_named(tmp_path: Path) -> None:
     (tmp_path / "icl_lib").mkdir()
     (tmp_path / "icl_lib/__init__.py").write_text("x = (\n")
     with pytest.raises(BookError, match=r"icl_lib/__init__.py, line 1"):
-        ModuleGraph(tmp_path).reached(["import icl_lib"])
+        Library(tmp_path).reached(["import icl_lib"])
 
 
 def test_versions_are_those_installed(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import ast
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,8 @@ import random_documents
 import toy_experiment
 
 from icl_lib.running import digest
-from icl_lib.running.digest import LIBRARY, code, library_digest, module_digest, modules_reached
+from icl_lib.running.digest import LIBRARY, library_digest, module_digest
+from icl_lib.running.graph import Graph, code
 
 
 def test_a_module_that_was_written_since_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,6 +40,11 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def reached(source: str, root: Path) -> set[str]:
+    graph = Graph(root)
+    return graph.reached(graph.named(ast.parse(source)))
+
+
 @pytest.mark.parametrize(
     ("source", "names"),
     [
@@ -51,7 +58,7 @@ def root(tmp_path: Path) -> Path:
     ],
 )
 def test_what_a_text_reaches(source: str, names: set[str], root: Path) -> None:
-    assert modules_reached(source, root) == {f"icl_lib{name}" for name in names}
+    assert reached(source, root) == {f"icl_lib{name}" for name in names}
 
 
 @pytest.mark.parametrize("changed", ["__init__.py", "base.py", "middle.py", "top.py"])
@@ -105,9 +112,9 @@ def test_no_experiment_reaches_figures_or_the_record_of_claims() -> None:
     found = [path for path in LIBRARY.rglob("*.py") if "    def compute(self, device" in path.read_text()]
     assert len(found) > 10
     for path in found:
-        reached = modules_reached(path.read_text(), LIBRARY.parent)
-        told = {name for name in reached if name.startswith("icl_lib.display") or name.endswith("summaries")}
-        assert not told | (reached & {"icl_lib.claims"}), path.name
+        names = reached(path.read_text(), LIBRARY.parent)
+        told = {name for name in names if name.startswith("icl_lib.display") or name.endswith("summaries")}
+        assert not told | (names & {"icl_lib.claims"}), path.name
 
 
 def test_a_module_outside_the_package_counts_with_its_own_text() -> None:
