@@ -20,6 +20,7 @@ from tools.execute import Executed
 from tools.files import digest, digest_file, digest_tree, json_bytes, read_json, replace_folder, write_if_changed
 from tools.layout import Layout
 from tools.notebooks import Chapter
+from tools.references import TEXT_TYPES
 from tools.timings import Timings
 
 # Beside the pages: what is copied to the site as it is, and what the directives read.
@@ -32,6 +33,7 @@ CLAIM_FIELDS = (
     *("evidence", "limitation", "page", "negative_control"),
 )
 DATA_ROLE = re.compile(r"\{data\}`([^`]*\{[^`]*)`")
+BREAKABLE = re.compile(r"(?<=\d) ± (?=\d)|≈ (?=[-\d])")
 VERDICTS = ("holds", "conditional", "fails", "not resolved", "undecidable")
 
 
@@ -181,7 +183,7 @@ def merged(one: Executed, names: Collection[str], note: str = "") -> NotebookNod
     for cell in _with_injected(one.chapter.notebook.cells, shown):
         copy = nbformat.from_dict(cell)
         if cell.cell_type == "code":
-            copy.outputs = pictures.compact_outputs(outputs[id(cell)].outputs)
+            copy.outputs = [_unbroken(output) for output in pictures.compact_outputs(outputs[id(cell)].outputs)]
             copy.execution_count = outputs[id(cell)].execution_count
         else:
             copy.source = links.rewrite(copy.source, one.page.chapter, one.page.name, names)
@@ -197,6 +199,16 @@ def merged(one: Executed, names: Collection[str], note: str = "") -> NotebookNod
     cells.append(nbformat.v4.new_markdown_cell("```{provenance}\n```"))
     notebooks.set_ids(cells)
     return nbformat.v4.new_notebook(cells=cells, metadata=one.chapter.notebook.metadata)
+
+
+def _unbroken(output: NotebookNode) -> NotebookNode:
+    """An output in which no line breaks between a number and its sign or its standard error."""
+    shown = {
+        kind: BREAKABLE.sub(lambda match: match[0].replace(" ", "\u00a0"), notebooks.text_of(value))
+        for kind, value in output.get("data", {}).items()
+        if kind in TEXT_TYPES
+    }
+    return NotebookNode({**output, "data": NotebookNode({**output.data, **shown})}) if shown else output
 
 
 def _with_injected(cells: list[NotebookNode], shown: Sequence[NotebookNode]) -> list[NotebookNode]:

@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+from nbformat.v4 import new_output
 
 from tools.catalogue import Catalogue, Page
 from tools.errors import BookError
 from tools.execute import Executed
 from tools.layout import Layout
 from tools.notebooks import Chapter, read_text_notebook
-from tools.stage import CLAIM_FIELDS, Stager, merged
+from tools.stage import CLAIM_FIELDS, Stager, _unbroken, merged
 
 CLAIM = {**dict.fromkeys(CLAIM_FIELDS), "id": "a", "verdict": "holds"}
 del CLAIM["page"]
@@ -82,3 +83,12 @@ def last_prose(checkout: Path, defaults: dict[str, object]) -> str:
 
     one.path.write_bytes(to_bytes(notebook))
     return str(merged(one, set()).cells[-2].source)
+
+
+def test_no_line_breaks_between_a_number_and_its_error() -> None:
+    data = {"text/markdown": "| 0.5 ± 0.1 | ≈ -3 | a ± b |", "image/svg+xml": "<svg>1 ± 2</svg>"}
+    shown = _unbroken(new_output("display_data", data=data))
+    assert shown.data["text/markdown"] == "| 0.5\u00a0±\u00a00.1 | ≈\u00a0-3 | a ± b |"
+    assert shown.data["image/svg+xml"] == data["image/svg+xml"]
+    stream = new_output("stream", text="1 ± 2")
+    assert _unbroken(stream) is stream
