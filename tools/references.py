@@ -12,7 +12,7 @@ from tools.differences import DIFFERS, Difference, error_of
 from tools.errors import BookError, listing
 from tools.files import digest
 from tools.layout import Layout
-from tools.tolerance import TAG, Rule, agree, differing_lines
+from tools.tolerance import TAG, Rule, agree, bad_errors, differing_lines
 
 # What of an output is text that nbval compares. Pictures and HTML are made from the same numbers.
 TEXT_TYPES = ("text/plain", "text/markdown", "text/latex", "application/papermill.record/text/plain")
@@ -189,6 +189,8 @@ def _compare_cell(old: NotebookNode, new: NotebookNode) -> str:
         return "has no execution count, so that nbval would compare nothing"
     if any(output.output_type == "stream" and output.name == "stderr" for output in old.outputs):
         return "holds text from stderr"
+    if bad := [found for _, text in printed(texts(old)) for found in bad_errors(text)]:
+        return f"holds a standard error that is not a number >= 0, {bad[0]!r},"
     return ""
 
 

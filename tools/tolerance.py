@@ -91,6 +91,20 @@ def numbers(text: str) -> Iterator[Number]:
         yield Number.read(match[0], kind)
 
 
+def bad_errors(text: str) -> list[str]:
+    """What stands as the standard error of a number and is none: negative, or no number at all."""
+    found = []
+    for match in NUMBER.finditer(text):
+        behind = PLUS_MINUS.match(text, match.end())
+        if behind is None:
+            continue
+        error = NUMBER.match(text, behind.end())
+        if error is None or error[0].startswith(("-", "−")):
+            token = text[behind.end() :].split(maxsplit=1)
+            found.append(f"{match[0]} ± {token[0] if token else ''}".rstrip())
+    return found
+
+
 def _exact_agree(a: Number, b: Number, rtol: float) -> bool:
     if a.is_integer or b.is_integer:
         return a.is_integer and b.is_integer and a.value == b.value

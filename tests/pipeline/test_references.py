@@ -134,6 +134,10 @@ def with_stderr(notebook: NotebookNode) -> None:
     notebook.cells[1].outputs.append(new_output("stream", name="stderr", text="careful\n"))
 
 
+def with_negative_error(notebook: NotebookNode) -> None:
+    notebook.cells[1].outputs[0].text = "0.5 ± -0.1\n"
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -149,6 +153,7 @@ def with_stderr(notebook: NotebookNode) -> None:
         (change(add_output), r"the reference has text in code cell 1, the chapter has none"),
         (change(never_run), r"has no execution count, .* in code cell 2"),
         (change(with_stderr), r"holds text from stderr in code cell 2"),
+        (change(with_negative_error), r"a standard error that is not a number >= 0, '0.5 ± -0.1', in code cell 2"),
     ],
 )
 def test_an_unfit_reference_is_named(layout: Layout, spoil: Callable[[Layout], None], message: str) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icl_lib.statistics import Measurement, rounded
-from tools.tolerance import Rule, agree, differing_lines
+from tools.tolerance import Rule, agree, bad_errors, differing_lines
 
 SAME = [
     ("slope 0.16666666666666666", "slope 0.16666668333333333"),  # 1e-7 relative
@@ -132,3 +132,8 @@ def test_a_wider_tolerance_is_used() -> None:
 def test_differences_are_pairs_of_lines() -> None:
     assert differing_lines("a 1\nb 2\nc 3", "a 1\nb 4\nc 5") == [("b 2", "b 4"), ("c 3", "c 5")]
     assert differing_lines("a\nb", "a") == [("b", "(nothing)")]
+
+
+def test_a_standard_error_is_a_number_that_is_not_negative() -> None:
+    assert bad_errors("| 0.5 ± 0.1 | 1 ± 0 | mean ± 1 standard deviation | ± SE | 1e-3 ± 2e-4 |") == []
+    assert bad_errors("0.5 ± -0.1, 0.5 ± nan, 3 ±") == ["0.5 ± -0.1,", "0.5 ± nan,", "3 ±"]
