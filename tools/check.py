@@ -28,7 +28,7 @@ CELL_SECONDS = 6 * 3600
 OFF = "off"
 
 
-def presented_cells(executed: NotebookNode, chapter: Chapter) -> list[NotebookNode]:
+def chapter_cells(executed: NotebookNode, chapter: Chapter) -> list[NotebookNode]:
     """The code cells of the chapter as it is now, with papermill's cell of parameters where it put one.
 
     Raises `BookError` where they do not pair with the executed ones.
@@ -100,7 +100,7 @@ class Checker:
         Raises `BookError` where nbval would compare nothing, or something else than the chapter.
         """
         notebook = one.notebook()
-        cells = presented_cells(notebook, one.chapter)
+        cells = chapter_cells(notebook, one.chapter)
         reference = references.read(self.layout, one.page.name)
         references.check_structure(self.layout, one.page.name, reference, cells, notebook)
         # nbval compares what it computes itself; this is what readers will see.

@@ -8,7 +8,7 @@ from typing import Any
 
 from tools import differences, notebooks, outputs, parameters, references, stage
 from tools.catalogue import Catalogue, Page
-from tools.check import OFF, Checker, presented_cells
+from tools.check import OFF, Checker, chapter_cells
 from tools.differences import Difference
 from tools.emulation import EMULATIONS, emulating
 from tools.errors import BookError
@@ -51,7 +51,7 @@ def execute(
     executed = [one for one in planned if one.page.name not in without]
     for one in executed:
         notebook = one.notebook()
-        outputs.refuse_bare_figures(one.page.name, notebook, presented_cells(notebook, one.chapter))
+        outputs.refuse_bare_figures(one.page.name, notebook, chapter_cells(notebook, one.chapter))
     return executed, failed
 
 
@@ -132,7 +132,7 @@ def reference(layout: Layout, catalogue: Catalogue, pages: Sequence[Page], jobs:
     executed = execute_all(layout, chosen, jobs, progress)
     for one in executed:
         notebook = one.notebook()
-        made = references.make(notebook, presented_cells(notebook, one.chapter))
+        made = references.make(notebook, chapter_cells(notebook, one.chapter))
         path = references.path_of(layout, one.page.name)
         changed = write_if_changed(path, notebooks.to_bytes(made))
         progress.say(f"{'written' if changed else 'as before'}  {path.relative_to(layout.root)}")

@@ -13,7 +13,7 @@ from nbformat import NotebookNode
 
 from tools import costs, differences, interactive, labels, links, notebooks, pictures, provenance
 from tools.catalogue import Catalogue, Page
-from tools.check import presented_cells
+from tools.check import chapter_cells
 from tools.differences import Difference
 from tools.errors import BookError, listing
 from tools.execute import Executed
@@ -176,7 +176,7 @@ def merged(one: Executed, names: Collection[str], note: str = "") -> NotebookNod
     import nbformat
 
     executed = one.notebook()
-    shown = presented_cells(executed, one.chapter)
+    shown = chapter_cells(executed, one.chapter)
     run = notebooks.code_cells(executed)
     outputs = {id(cell): done for cell, done in zip(shown, run, strict=True)}
     cells: list[NotebookNode] = []
