@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import io
 import json
 import os
 import platform
@@ -17,6 +18,9 @@ from filelock import FileLock
 
 from icl_lib.running.digest import check_unchanged, module_digest
 from icl_lib.running.processor import emulated
+
+# In the folder of the results: the files that were found damaged, a line each.
+DAMAGED = "damaged.log"
 
 
 @functools.cache
@@ -73,7 +77,11 @@ def _modules(value: Any) -> set[str]:
 
 
 class Store:
-    """A folder of results. A file is trusted only if it names the very key that is asked for."""
+    """A folder of results, each a file with its checksum beside it.
+
+    A file is trusted only if its bytes have that checksum, and if it names the very key that is asked for. One that has
+    not is computed again, and the folder's `damaged.log` names it: what a chapter prints is compared.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -83,28 +91,56 @@ class Store:
         return self.folder / f"{json.loads(key)['experiment']}-{hashlib.sha256(key.encode()).hexdigest()[:20]}.nc"
 
     def load(self, key: str) -> xarray.Dataset | None:
-        """The stored result, or None where there is none that can be read and names this key."""
+        """The stored result, or None where there is none that is whole and names this key."""
+        path = self.path(key)
         try:
-            with xarray.open_dataset(self.path(key), engine="h5netcdf") as found:
-                return found.load() if found.attrs.get("key") == key else None
-        except Exception:  # A damaged file can make HDF5's layers raise anything.
+            data, checksum = path.read_bytes(), _checksum_of(path).read_text(encoding="ascii")
+        except (OSError, ValueError):
+            # Without a checksum it was never written to its end.
             return None
+        # HDF5 is given bytes that are whole: damaged ones can make it read a wrong number, or never end.
+        found = _read(data) if hashlib.sha256(data).hexdigest() == checksum else None
+        if found is None:
+            with (self.folder / DAMAGED).open("a", encoding="utf-8") as log:
+                log.write(f"{path.name} was damaged and is computed again\n")
+        return found if found is not None and found.attrs.get("key") == key else None
 
     def save(self, key: str, result: xarray.Dataset) -> None:
         """Write `result` under `key`; a reader sees the old state or the new one, never half a file."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self.folder, suffix=".partial")
-        os.close(handle)
-        try:
-            result.assign_attrs(key=key).to_netcdf(name, engine="h5netcdf")
-            # A temporary file is for its owner only; a store may be shared.
-            Path(name).chmod(0o644)
-            Path(name).replace(self.path(key))
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        path = self.path(key)
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".partial-") as folder:
+            new = Path(folder) / path.name
+            result.assign_attrs(key=key).to_netcdf(new, engine="h5netcdf")
+            checksum = _checksum_of(new)
+            checksum.write_text(hashlib.sha256(new.read_bytes()).hexdigest(), encoding="ascii")
+            for part in (new, checksum):
+                _to_disk(part)
+                # A temporary file is for its owner only; a store may be shared.
+                part.chmod(0o644)
+            # The checksum last: between the two, or where only one has reached the disk, there is no result.
+            _checksum_of(path).unlink(missing_ok=True)
+            new.replace(path)
+            checksum.replace(_checksum_of(path))
 
     def lock(self, key: str) -> FileLock:
         """Held while a result is computed, so that two processes that want it compute it once."""
         self.folder.mkdir(parents=True, exist_ok=True)
         return FileLock(self.path(key).with_suffix(".lock"))
+
+
+def _checksum_of(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
+def _read(data: bytes) -> xarray.Dataset | None:
+    try:
+        with xarray.open_dataset(io.BytesIO(data), engine="h5netcdf") as found:
+            return found.load()
+    except Exception:  # What is no result, but has a checksum, can make HDF5's layers raise anything.
+        return None
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())

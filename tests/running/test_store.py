@@ -1,5 +1,7 @@
+import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,8 @@ import numpy
 import pytest
 import torch
 import xarray
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from icl_lib.classification.contexts import SphereClassification
 from icl_lib.classification.fitted_steps import FittedSteps
@@ -35,7 +39,7 @@ def test_what_is_saved_is_loaded_to_the_last_bit(store: Store) -> None:
     assert found is not None
     assert found.equals(RESULT)
     assert found.x.values.tobytes() == RESULT.x.values.tobytes()
-    assert [path.suffix for path in store.folder.iterdir()] == [".nc"]
+    assert sorted(path.suffix for path in store.folder.iterdir()) == [".nc", ".sha256"]
 
 
 def other(value: Any) -> Any:
@@ -73,20 +77,61 @@ def test_the_key_changes_with_device_versions_and_the_text_of_the_library(monkey
     assert key(CONFIG, CPU) != known
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "noise", "another key", "no key"])
-def test_a_damaged_file_is_no_result(damage: str, store: Store) -> None:
+def write(path: Path, data: bytes) -> None:
+    """A file whose checksum is right."""
+    path.write_bytes(data)
+    path.with_suffix(".sha256").write_text(hashlib.sha256(data).hexdigest())
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "noise"])
+@pytest.mark.parametrize("save", [Path.write_bytes, write])
+def test_a_damaged_file_is_no_result(damage: str, save: Callable[[Path, bytes], object], store: Store) -> None:
+    """Nor is one with a checksum of what it holds."""
     name = key(CONFIG, CPU)
     store.save(name, RESULT)
     path = store.path(name)
     whole = path.read_bytes()
-    if damage in ("another key", "no key"):
-        attributes = {} if damage == "no key" else {"key": name.replace('"n": 5', '"n": 6')}
-        RESULT.assign_attrs(attributes).to_netcdf(path, engine="h5netcdf")
-    else:
-        path.write_bytes({"truncated": whole[: len(whole) // 2], "empty": b"", "noise": os.urandom(500)}[damage])
+    save(path, {"truncated": whole[: len(whole) // 2], "empty": b"", "noise": os.urandom(500)}[damage])
     assert store.load(name) is None
+    assert (store.folder / "damaged.log").read_text() == f"{path.name} was damaged and is computed again\n"
     store.save(name, RESULT)
     assert store.load(name) is not None
+
+
+@pytest.mark.parametrize("attributes", [{}, {"key": key(Closeness(n=6, d=2), CPU)}])
+def test_a_file_of_another_key_is_no_result(attributes: dict[str, str], store: Store, tmp_path: Path) -> None:
+    name = key(CONFIG, CPU)
+    store.save(name, RESULT)
+    RESULT.assign_attrs(attributes).to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
+    write(store.path(name), (tmp_path / "other.nc").read_bytes())
+    assert store.load(name) is None
+
+
+@given(at=st.integers(0, 10**9), filler=st.sampled_from([b"\0", b"\xff", None]), length=st.integers(1, 64))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_damaged_block_is_trusted(at: int, filler: bytes | None, length: int, store: Store) -> None:
+    """Zeros, ones or a flipped bit anywhere, in the numbers too, which HDF5 does not look at."""
+    name = key(CONFIG, CPU)
+    store.save(name, xarray.Dataset({"x": ("step", numpy.linspace(1.0, 2.0, 500))}))
+    path = store.path(name)
+    data = bytearray(path.read_bytes())
+    at %= len(data)
+    if filler is None:
+        data[at] ^= 1 << length % 8
+    else:
+        data[at : at + length] = filler * len(data[at : at + length])
+    if bytes(data) != path.read_bytes():
+        path.write_bytes(data)
+        assert store.load(name) is None
+
+
+@pytest.mark.parametrize("text", [None, "", "é", "0" * 64])
+def test_a_file_without_its_checksum_is_no_result(text: str | None, store: Store) -> None:
+    name = key(CONFIG, CPU)
+    store.save(name, RESULT)
+    checksum = store.path(name).with_suffix(".sha256")
+    checksum.unlink() if text is None else checksum.write_text(text, encoding="utf-8")
+    assert store.load(name) is None
 
 
 def test_whatever_a_damaged_file_makes_hdf5_raise_it_is_no_result(
@@ -131,7 +176,7 @@ def test_a_failed_write_leaves_the_old_result_and_nothing_else(store: Store, mon
     found = store.load(name)
     assert found is not None
     assert found.equals(RESULT)
-    assert len(list(store.folder.iterdir())) == 1
+    assert len(list(store.folder.iterdir())) == 2
 
 
 def test_names_of_files_tell_the_experiment(store: Store) -> None:
