@@ -58,10 +58,12 @@ class Measurement:
     def __repr__(self) -> str:
         if self.is_exact:
             return f"{self.value:.4g}"
-        if self.standard_error:
-            unit = _decade(float(f"{self.standard_error:.1e}")) - 1
-            return f"{_rounded(self.value, unit)} ± {_rounded(self.standard_error, unit)}"
-        return f"≈ {_rounded(self.value, _decade(ROUNDING * self.scale))}"
+        unit = (
+            _decade(float(f"{self.standard_error:.1e}")) - 1 if self.standard_error else _decade(ROUNDING * self.scale)
+        )
+        exponent = _exponent(max(abs(self.value), self.standard_error), unit)
+        value = _rounded(self.value, unit, exponent)
+        return f"{value} ± {_rounded(self.standard_error, unit, exponent)}" if self.standard_error else f"≈ {value}"
 
     def __format__(self, spec: str) -> str:
         """The printed form, padded; it has no other number of digits."""
@@ -195,11 +197,13 @@ def _decade(size: float) -> int:
     return math.floor(math.log10(size)) if size else 0
 
 
-def _rounded(value: float, unit: int) -> str:
+def _exponent(size: float, unit: int) -> int:
+    """The power of ten with which a small number is printed, 0 for none: value and error have the same one."""
+    return _decade(max(size, 10.0 ** (unit + 1))) if size < SMALLEST_PLAIN and unit < _decade(SMALLEST_PLAIN) - 2 else 0
+
+
+def _rounded(value: float, unit: int, exponent: int) -> str:
     """`value` to 10**unit; never `-0.0`."""
-    if unit < _decade(SMALLEST_PLAIN) - 2 and abs(value) < SMALLEST_PLAIN:
-        exponent = _decade(max(abs(value), 10.0 ** (unit + 1)))
-        return f"{_rounded(value / 10.0**exponent, unit - exponent)}e{exponent:+03d}"
-    number = round(Decimal(repr(value)), -unit)
-    text = f"{number:f}" if unit < 0 else f"{number:.0f}"
-    return text.lstrip("-") if not number else text
+    number = round(Decimal(repr(value)).scaleb(-exponent), exponent - unit)
+    text = f"{number:f}" if unit < exponent else f"{number:.0f}"
+    return (text.lstrip("-") if not number else text) + (f"e{exponent:+03d}" if exponent else "")
