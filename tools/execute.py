@@ -25,7 +25,7 @@ from tools.progress import Progress
 from tools.timings import Timings
 
 # The modules of this pipeline that decide what an executed notebook holds.
-EXECUTING = ("execute.py", "kernels.py", "notebooks.py", "outputs.py", "worker.py")
+EXECUTING = ("execute.py", "kernels.py", "notebooks.py", "outputs.py", "processes.py", "warm.py", "worker.py")
 
 # The line of the cell in IPython's traceback.
 CELL_LINE = re.compile(r"^-+> \d+ (.*)$", re.MULTILINE)

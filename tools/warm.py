@@ -23,8 +23,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, NoReturn
 
+from tools.errors import BookError
 from tools.processes import GRACE_SECONDS, Ended
 
 LIBRARY = "icl_lib"
@@ -62,6 +63,7 @@ class Warm:
     _answers: dict[int, SimpleQueue[dict[str, Any]]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stopped: bool = False
+    _gone: bool = False
 
     def run(
         self,
@@ -75,7 +77,7 @@ class Warm:
     ) -> Ended:
         """Run `python -m module arguments` to its end; what it prints goes to `log`, each line also to `on_line`.
 
-        Raises `InterruptedError` after `stop`.
+        Raises `InterruptedError` after `stop`, and `BookError` where the keeper has ended by itself.
         """
         start = time.perf_counter()
         log.write_bytes(b"")
@@ -91,14 +93,14 @@ class Warm:
         with self._lock:
             del self._answers[number]
         if answer["status"] is None:
-            raise InterruptedError("stopped")
+            self._refuse()
         return Ended(answer["status"], time.perf_counter() - start, answer["cpu_seconds"], answer["peak_bytes"])
 
     def _ask(self, job: dict[str, Any], environment: Mapping[str, str]) -> tuple[int, SimpleQueue[dict[str, Any]]]:
         shared = {name: environment.get(name) for name in SHARED}
         with self._lock:
-            if self._stopped:
-                raise InterruptedError("stopped")
+            if self._stopped or self._gone:
+                self._refuse()
             if self._keeper is None:
                 self._shared = shared
                 self._keeper = self._start(environment)
@@ -108,6 +110,11 @@ class Warm:
             answers = self._answers[number] = SimpleQueue()
             self._send({"number": number, **job})
         return number, answers
+
+    def _refuse(self) -> NoReturn:
+        if self._stopped:
+            raise InterruptedError("stopped")
+        raise BookError("the process from which kernels are forked has ended; its last words stand above; run again")
 
     def _start(self, environment: Mapping[str, str]) -> subprocess.Popen[str]:
         keeper = subprocess.Popen(
@@ -137,7 +144,7 @@ class Warm:
                 self._answers[answer["number"]].put(answer)
         # Nobody will answer any more.
         with self._lock:
-            self._stopped = True
+            self._gone = True
             for answers in self._answers.values():
                 answers.put({"status": None})
 

@@ -14,6 +14,7 @@ from test_commands import is_alive, wait_until
 
 from tools import processes
 from tools.cli import main
+from tools.errors import BookError
 from tools.files import digest_tree
 from tools.processes import WORTHWHILE, Children
 
@@ -102,9 +103,12 @@ def test_a_keeper_that_is_gone_is_told(program: Path) -> None:
     (program / "program.py").write_text("import os, signal; os.kill(os.getppid(), signal.SIGKILL)")
     children = Children()
     children.expect(WORTHWHILE)
+    for _ in range(2):
+        with pytest.raises(BookError, match="the process from which kernels are forked has ended"):
+            children.run_module("program", [], cwd=program, environment=environment(), log=program / "log")
+    children.stop()
     with pytest.raises(InterruptedError):
         children.run_module("program", [], cwd=program, environment=environment(), log=program / "log")
-    children.stop()
 
 
 SLEEPING = """
