@@ -64,6 +64,7 @@ class Warm:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stopped: bool = False
     _gone: bool = False
+    _listener: threading.Thread | None = None
 
     def run(
         self,
@@ -126,7 +127,8 @@ class Warm:
             text=True,
             start_new_session=True,
         )
-        threading.Thread(target=self._listen, args=(keeper,), daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=(keeper,), daemon=True)
+        self._listener.start()
         return keeper
 
     def _send(self, message: dict[str, Any]) -> None:
@@ -153,13 +155,19 @@ class Warm:
         with self._lock:
             self._stopped = True
             keeper = self._keeper
-        if keeper is not None and keeper.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                keeper.stdin.close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                keeper.wait(2 * GRACE_SECONDS)
-            keeper.kill()
-            keeper.wait()
+        if keeper is None:
+            return
+        assert keeper.stdin is not None
+        assert keeper.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            keeper.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            keeper.wait(2 * GRACE_SECONDS)
+        keeper.kill()
+        keeper.wait()
+        if self._listener is not None:
+            self._listener.join()
+        keeper.stdout.close()
 
 
 def _tell(printed: Any, on_line: Callable[[str], None] | None) -> None:

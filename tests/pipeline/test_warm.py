@@ -129,7 +129,9 @@ def test_nothing_outlives_a_build_that_is_killed(how: signal.Signals, tmp_path: 
         f"from tools.cli import main\nmain(['--root', {str(checkout)!r}, 'book'])"
     )
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    child = subprocess.Popen([sys.executable, "-c", program], cwd=REPOSITORY, start_new_session=True, stderr=-1)
+    child = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=REPOSITORY, start_new_session=True, stderr=subprocess.DEVNULL
+    )
     signal.signal(signal.SIGINT, before)
     wait_until(lambda: any(path.read_text() for path in told.iterdir()))
     (kernel,) = told.iterdir()
