@@ -57,12 +57,16 @@ def prepared_cells(chapter: Chapter) -> list[NotebookNode]:
 
 @dataclass(frozen=True)
 class Checker:
-    """Compares references with what the chapters give now; the caller holds the lock."""
+    """Compares references with what the chapters give now; the caller holds the lock.
+
+    `by_digits` is for references that this machine has written with the same versions: `Rule`.
+    """
 
     layout: Layout
     jobs: int
     progress: Progress
     children: Children
+    by_digits: bool = False
 
     def run(self, executed: Sequence[Executed], timings: Timings) -> list[Difference]:
         """What differs from the references; pages that passed before with the same content are not run again.
@@ -195,6 +199,7 @@ class Checker:
             *("-c", str(folder.parent / "pytest.ini"), f"--rootdir={self.layout.root}"),
             *("--nbval", "--nbval-current-env", f"--nbval-cell-timeout={CELL_SECONDS}"),
             f"--cell-results={folder / 'result.json'}",
+            *["--by-digits"] * self.by_digits,
             str(self._reference(page)),
         ]
 

@@ -25,8 +25,9 @@ RESULT = "notebook-cell"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The file for the results."""
+    """The file for the results, and how numbers are compared."""
     parser.addoption("--cell-results", type=Path, default=None, help="write what each cell gave to this JSON file")
+    parser.addoption("--by-digits", action="store_true", help="measured numbers must show the same digits")
 
 
 @pytest.hookimpl(trylast=True)
@@ -92,7 +93,7 @@ def _await_reply(kernel: Any, msg_id: str, timeout: float | None = None) -> None
 
 def _compare(item: Any, exactly: Any, test: list[NotebookNode], reference: list[NotebookNode], *rest: Any) -> bool:
     """nbval's comparison, after numbers that agree have been made equal."""
-    rule = Rule.of(notebooks.tags(item.cell))
+    rule = Rule.of(notebooks.tags(item.cell), by_digits=item.config.getoption("--by-digits"))
     expected = texts(NotebookNode(outputs=reference))
     got = texts(NotebookNode(outputs=test))
     if exactly(_reconcile(expected, got, rule), expected, *rest):

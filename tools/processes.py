@@ -101,6 +101,8 @@ class Children:
             except BaseException:
                 # Nobody else would wait for it.
                 self._end(child)
+                if child.stdout is not None:
+                    child.stdout.close()
                 raise
 
     def _wait(self, child: subprocess.Popen[str], start: float) -> Ended:

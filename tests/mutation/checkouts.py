@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tools import commands
 from tools.catalogue import load
 from tools.check import Checker
 from tools.errors import BookError
@@ -55,24 +56,43 @@ class Checkout:
     children: Children
     fonts: Path
 
-    def check(self, page: str, changes: Iterable[Change] = ()) -> None:
+    @property
+    def layout(self) -> Layout:
+        """The folders of the checkout."""
+        return Layout(self.root, PROFILE)
+
+    def write(self, page: str) -> None:
+        """Make the checkout: the library as it is, and one page with its reference."""
+        _write_checkout(page, self.root)
+        shutil.copytree(self.fonts, self.layout.build / "home" / "matplotlib")
+
+    def check(self, page: str, changes: Iterable[Change] = (), *, by_digits: bool = False) -> None:
         """Let nbval run the reference of one page, with nothing reused, on a library with `changes`.
 
         Raises `BookError` where the reference fails.
         """
-        _write_checkout(page, self.root)
+        if not self.root.joinpath("book").exists():
+            self.write(page)
         for change in changes:
             change.apply(self.root)
-        layout = Layout(self.root, PROFILE)
-        shutil.copytree(self.fonts, layout.build / "home" / "matplotlib")
-        chapter = read_chapter(load(layout).page(page))
-        if found := Checker(layout, 1, Progress(), self.children).rerun([chapter], Timings(1)):
+        chapter = read_chapter(load(self.layout).page(page))
+        checker = Checker(self.layout, 1, Progress(), self.children, by_digits)
+        if found := checker.rerun([chapter], Timings(1)):
             raise BookError("\n".join(map(str, found)))
 
     def assert_found(self, page: str, change: Change) -> None:
         """The reference of the page fails in a cell of it."""
         with pytest.raises(BookError, match=f"chapter {page}, code cell"):
             self.check(page, [change])
+
+    def assert_found_by_digits(self, page: str, change: Change) -> None:
+        """A reference that this machine has just written fails in a cell of the page, and not without the change."""
+        self.write(page)
+        catalogue = load(self.layout)
+        commands.reference(self.layout, catalogue, [catalogue.page(page)], 1)
+        self.check(page, by_digits=True)
+        with pytest.raises(BookError, match=f"chapter {page}, code cell"):
+            self.check(page, [change], by_digits=True)
 
 
 def _write_checkout(page: str, root: Path) -> None:

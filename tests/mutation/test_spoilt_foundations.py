@@ -38,9 +38,19 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("name", CHANGES)
+# At toy scale two repetitions leave errors so wide that a tenth of one hides these: what they change is less than a
+# tenth of the error of every number of the page. On one machine the digits tell.
+BY_DIGITS = {"line search", "rate of Adam", "memory of Adam"}
+
+
+@pytest.mark.parametrize("name", sorted(CHANGES.keys() - BY_DIGITS))
 def test_one_per_cent_fails(name: str, forked: Checkout) -> None:
     forked.assert_found(*CHANGES[name])
+
+
+@pytest.mark.parametrize("name", sorted(BY_DIGITS))
+def test_one_per_cent_changes_digits(name: str, forked: Checkout) -> None:
+    forked.assert_found_by_digits(*CHANGES[name])
 
 
 @pytest.mark.parametrize("page", [SOFTMAX, LAYER, LINEAR])

@@ -124,6 +124,15 @@ def test_a_tag_changes_the_rule(tags: list[str], rule: Rule) -> None:
     assert Rule.of(tags) == rule
 
 
+def test_on_one_machine_the_digits_of_measured_numbers_are_compared() -> None:
+    rule = Rule.of([], by_digits=True)
+    assert agree("0.50 ± 0.10 at ≈ 0.300, 0.16666666666666666", "0.50 ± 0.10 at ≈ 0.300, 0.16666668333333333", rule)
+    for other in ("0.51 ± 0.10", "0.50 ± 0.11"):
+        assert agree("0.50 ± 0.10", other)
+        assert not agree("0.50 ± 0.10", other, rule)
+    assert not agree("≈ 0.300", "≈ 0.301", rule)
+
+
 def test_a_wider_tolerance_is_used() -> None:
     assert agree("0.16666666666666666", "0.16667500000000000", Rule(1e-4))
     assert not agree("20", "21", Rule(0.5))
