@@ -1,7 +1,7 @@
 """A checkout with one page and a library that may be spoilt, and nbval's verdict on it."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,9 +61,9 @@ class Checkout:
         """The folders of the checkout."""
         return Layout(self.root, PROFILE)
 
-    def write(self, page: str) -> None:
-        """Make the checkout: the library as it is, and one page with its reference."""
-        _write_checkout(page, self.root)
+    def write(self, page: str, **parameters: int) -> None:
+        """Make the checkout: the library as it is, and one page with its reference; `parameters` are the page's own."""
+        _write_checkout(page, self.root, parameters)
         shutil.copytree(self.fonts, self.layout.build / "home" / "matplotlib")
 
     def check(self, page: str, changes: Iterable[Change] = (), *, by_digits: bool = False) -> None:
@@ -85,9 +85,9 @@ class Checkout:
         with pytest.raises(BookError, match=f"chapter {page}, code cell"):
             self.check(page, [change])
 
-    def assert_found_by_digits(self, page: str, change: Change) -> None:
+    def assert_found_by_digits(self, page: str, change: Change, **parameters: int) -> None:
         """A reference that this machine has just written fails in a cell of the page, and not without the change."""
-        self.write(page)
+        self.write(page, **parameters)
         catalogue = load(self.layout)
         commands.reference(self.layout, catalogue, [catalogue.page(page)], 1)
         self.check(page, by_digits=True)
@@ -95,7 +95,7 @@ class Checkout:
             self.check(page, [change], by_digits=True)
 
 
-def _write_checkout(page: str, root: Path) -> None:
+def _write_checkout(page: str, root: Path, parameters: Mapping[str, int]) -> None:
     shutil.copytree(REPOSITORY / "icl_lib", root / "icl_lib", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(REPOSITORY / "requirements.txt", root)
     for name in (f"book/{page}.md", f"book/reference/{PROFILE}/{page}.ipynb"):
@@ -103,5 +103,5 @@ def _write_checkout(page: str, root: Path) -> None:
         shutil.copy(REPOSITORY / name, root / name)
     (root / "_toc.yml").write_text(yaml.safe_dump({"format": "jb-book", "root": page}))
     profile = yaml.safe_load((REPOSITORY / "book" / "profiles.yml").read_text())["profiles"][PROFILE]
-    own = {PROFILE: {"parameters": {page: profile["parameters"].get(page, {})}}}
+    own = {PROFILE: {"parameters": {page: {**profile["parameters"].get(page, {}), **parameters}}}}
     (root / "book" / "profiles.yml").write_text(yaml.safe_dump({"profiles": own}))

@@ -44,7 +44,8 @@ CHANGES = {
 
 
 # At toy scale two repetitions leave errors so wide that a tenth of one hides these: what they change is less than a
-# tenth of the error of every number of the page. On one machine the digits tell.
+# tenth of the error of every number of the page. On one machine the digits tell, after more updates than elsewhere; but
+# more updates forget the start.
 BY_DIGITS = {
     *("length of the residual", "logits along x", "softmax Jacobian", "read-out of the same document", "start"),
     "memory of Adam",
@@ -58,7 +59,8 @@ def test_one_per_cent_fails(name: str, forked: Checkout) -> None:
 
 @pytest.mark.parametrize("name", sorted(BY_DIGITS))
 def test_one_per_cent_changes_digits(name: str, forked: Checkout) -> None:
-    forked.assert_found_by_digits(PAGE, CHANGES[name])
+    longer = {} if name == "start" else {"steps": 200, "batch": 50, "tuning": 200, "test": 200}
+    forked.assert_found_by_digits(PAGE, CHANGES[name], **longer)
 
 
 def test_noise_passes(forked: Checkout) -> None:
