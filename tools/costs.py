@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tools.errors import BookError
 from tools.files import json_bytes, read_json, write_if_changed
-from tools.layout import Layout
+from tools.layout import PUBLISHED, Layout
 from tools.provenance import processor
 
 FILE = "costs.json"
@@ -21,7 +21,12 @@ def path_of(layout: Layout) -> Path:
 
 
 def recorded(layout: Layout) -> dict[str, float]:
-    """CPU-seconds by page, {} where none are recorded: they tell how far a build is and change nothing that it does."""
+    """CPU-seconds by page, {} where none are recorded: they tell how far a build is and change nothing that it does.
+
+    Another profile than the published one has no costs.
+    """
+    if layout.profile != PUBLISHED:
+        return {}
     value = read_json(path_of(layout))
     pages = value.get("cpu_seconds") if isinstance(value, dict) else None
     return {str(name): float(cost) for name, cost in pages.items()} if isinstance(pages, dict) else {}
@@ -51,6 +56,7 @@ class Way:
     """How far a build is: `costs` of the pages that are executed, known ones from the record."""
 
     costs: Mapping[str, float]
+    is_recorded: bool = False
     done: list[str] = field(default_factory=list)
     start: float = field(default_factory=time.monotonic)
 
@@ -59,7 +65,7 @@ class Way:
         """The way through `pages`; one without a record costs what the middle one of the others does."""
         known = recorded(layout)
         usual = statistics.median(known.values()) if known else 1.0
-        return cls({page: known.get(page, usual) for page in pages})
+        return cls({page: known.get(page, usual) for page in pages}, bool(known))
 
     def after(self, page: str) -> str:
         """A line when `page` is done: pages, CPU-seconds by the record, and the time that is left at this pace."""
@@ -68,5 +74,5 @@ class Way:
         part = math.fsum(self.costs[name] for name in self.done)
         left = (whole - part) * (time.monotonic() - self.start) / part if part else math.nan
         minutes = f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f} s left"
-        pages, seconds = f"{len(self.done)} of {len(self.costs)} pages", f"{part:.0f} of {whole:.0f} CPU-seconds"
-        return f"{pages}, {seconds} by the record, {minutes}"
+        seconds = f", {part:.0f} of {whole:.0f} CPU-seconds by the record" if self.is_recorded else ""
+        return f"{len(self.done)} of {len(self.costs)} pages{seconds}, {minutes}"

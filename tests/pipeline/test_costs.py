@@ -72,3 +72,9 @@ def test_the_way_is_told_in_pages_seconds_and_time(layout: Layout) -> None:
     assert way.after("long") == "1 of 3 pages, 30 of 60 CPU-seconds by the record, about 10 min left"
     way.after("new")
     assert way.after("short") == "3 of 3 pages, 60 of 60 CPU-seconds by the record, about 0 s left"
+
+
+def test_without_a_record_pages_count_alike() -> None:
+    way = Way.of(Layout(Path("/nowhere"), "smoke"), ["a", "b"])
+    way.start -= 60
+    assert way.after("a") == "1 of 2 pages, about 60 s left"
