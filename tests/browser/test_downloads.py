@@ -57,7 +57,7 @@ def test_the_data_of_every_figure_is_a_table(site: Path, page_name: str) -> None
     for link, name in DATA.findall((site / page_name).read_text()):
         path = (site / page_name).parent / link
         assert path.name == name
-        header, *rows = csv.reader(path.open())
+        header, *rows = csv.reader(path.read_text().splitlines())
         assert all(name.strip() for name in header)
         assert rows
         assert {len(row) for row in rows} == {len(header)}
