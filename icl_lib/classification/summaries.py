@@ -62,11 +62,11 @@ def learned_width(result: xarray.Dataset, d: int) -> Tensor:
 
 
 def width_by_training(result: xarray.Dataset, d: int) -> list[Measurement]:
-    """β as learned in every training, read against its own size, or against 1 where it is smaller.
+    """β as learned in every training, to three digits, of less than 1 to hundredths: read against ten times its size.
 
-    Scores below 1 hardly tell one point from another, and there Adam magnifies rounding.
+    The loss hardly knows a single width more closely, and along its flat ground Adam carries rounding on.
     """
-    return [rounded(beta, max(1.0, abs(beta))) for beta in learned_width(result, d).tolist()]
+    return [rounded(beta, 10 * max(1.0, abs(beta))) for beta in learned_width(result, d).tolist()]
 
 
 def by_sign(result: xarray.Dataset, d: int) -> dict[str, xarray.Dataset]:
