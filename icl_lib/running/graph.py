@@ -6,7 +6,7 @@ asks it too.
 
 import ast
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 PACKAGE = __name__.split(".")[0]
@@ -72,6 +72,8 @@ class Graph:
         return self._imports[name]
 
 
+# By the text itself: a build asks for the same modules for every page, before and after it.
+@cache
 def code(source: str) -> str:
     """The syntax tree of `source` without docstrings: words about the code are edited without computing anything anew.
 
