@@ -4,6 +4,7 @@ Linear attention is compared with a step of linear classification, softmax atten
 of kernel gradient descent; rate and width of the steps are fitted on contexts of their own.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,9 +14,8 @@ from torch import Tensor
 
 from icl_lib import alignment, constructions
 from icl_lib.attention import KINDS
-from icl_lib.classification import descent
-from icl_lib.classification import head as classifier_attention
-from icl_lib.classification.contexts import SphereClassification
+from icl_lib.classification import descent, head
+from icl_lib.classification.contexts import Examples, SphereClassification
 from icl_lib.classification.head import Row
 from icl_lib.classification.kernels import KernelStep, Scores
 from icl_lib.running import training
@@ -23,38 +23,45 @@ from icl_lib.running.device import DEVICES
 from icl_lib.running.streams import stream
 from icl_lib.running.validation import check_choice, check_integer, check_number
 
-# Adam's rate and the entries' standard deviation at the start; a larger start puts softmax attention at risk of
-# the minimum with β < 0.
+# Adam's rate, and the norm that a gradient is cut to, by kind of attention.
 TRAINING: dict[str, dict[str, float]] = {
-    "linear": {"rate": 0.03, "init": 0.1},
-    "softmax": {"rate": 0.06, "init": 0.03},
+    "linear": {"rate": 0.01, "clip": 0.001},
+    "softmax": {"rate": 0.03, "clip": 1.0},
 }
 BLOCKS = ("all", "apart")
 STARTS = ("random", "step")
-STEPS = {"linear": KernelStep("linear", "n"), "softmax": KernelStep()}
+STEPS = {"linear": KernelStep("linear", "n"), "softmax": KernelStep(rate="context")}
+OWN_TOKEN_STEPS = {"linear": KernelStep("linear", "n"), "softmax": KernelStep(rate="context and query")}
 
 
 @dataclass(frozen=True)
 class ClassifierCloseness:
-    """Train full W_Q, W_K, W_V on `task` and measure the head against the step it should be.
+    """Train full W_Q, W_K, W_V, W_P on `task` and measure the head against the step it should be.
 
-    `batch` fresh contexts a training step and repetition, each repetition with its own; `tuning` contexts for the
-    step's two numbers, one set, so that their error is small beside the differences reported; `test` contexts a
-    repetition. `rate` is Adam's, cosine to 0 after `warm_up` steps; `init` the standard deviation of the weights.
-    With `blocks="apart"` W_Q and W_K see inputs only and W_V labels only, as in the construction; with `"all"`
-    every entry is trained. With `start="step"` the random start is added to the layer that is the fitted step.
+    `batch` fresh contexts a training step and repetition, each repetition with its own, and where the query is
+    class-balanced a query of every class in each; `tuning` contexts for the step's two numbers, one set, so that their
+    error is small beside the differences reported; `test` contexts a repetition, one query each. `rate` is Adam's,
+    cosine to 0 after `warm_up` steps; `init` the standard deviation of the weights at the start in units of 1/√(d + C);
+    `clip` the largest norm of a repetition's gradient, None for no limit. Without `projected` there is no W_P, with
+    `own_token` the query attends to itself. With `blocks="apart"` W_Q and W_K see inputs only and W_V and W_P labels
+    only, as in the construction; with `"all"` every entry is trained. With `start="step"` the random start is added to
+    the layer that is the fitted step.
     """
 
     task: SphereClassification
     attention: str
     rate: float
-    init: float
+    clip: float | None = None
+    init: float = 0.002
+    beta2: float = 0.999
+    projected: bool = True
+    own_token: bool = False
     blocks: str = "all"
     start: str = "random"
     repetitions: int = 10
     steps: int = 2000
-    batch: int = 64
-    warm_up: int = 20
+    batch: int = 16
+    warm_up: int = 0
     tuning: int = 10_000
     test: int = 1000
     record_every: int = 100
@@ -69,6 +76,11 @@ class ClassifierCloseness:
         check_choice("start", self.start, STARTS)
         self.optimiser.__post_init__()
         check_number("init", self.init, above=0)
+        if self.clip is not None:
+            check_number("clip", self.clip, above=0)
+        for name in ("projected", "own_token"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be True or False, got {getattr(self, name)!r}")
         for name in ("repetitions", "batch", "tuning", "test", "record_every"):
             check_integer(name, getattr(self, name), 1)
         check_integer("seed", self.seed, 0)
@@ -77,7 +89,26 @@ class ClassifierCloseness:
     @property
     def optimiser(self) -> training.Adam:
         """The optimiser and its schedule."""
-        return training.Adam(self.rate, self.steps, "cosine", self.warm_up, 0.9, 0.95)
+        return training.Adam(self.rate, self.steps, "cosine", self.warm_up, 0.9, self.beta2)
+
+    @property
+    def scale(self) -> float:
+        """What scores are multiplied by in training: 1/√(d + C) in softmax attention, as in the authors' code."""
+        return 1 / math.sqrt(self.task.d + self.task.classes) if self.attention == "softmax" else 1.0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The matrices that are trained."""
+        return ("W_Q", "W_K", "W_V", "W_P") if self.projected else ("W_Q", "W_K", "W_V")
+
+    @property
+    def step(self) -> KernelStep:
+        """The step that the head is compared with."""
+        return (OWN_TOKEN_STEPS if self.own_token else STEPS)[self.attention]
+
+    def row(self, weights: training.Parameters) -> Row:
+        """The query's row of layers with `weights` (..., e, e)."""
+        return Row.of(weights["W_Q"], weights["W_K"], weights["W_V"], self.task.d, weights.get("W_P"), self.scale)
 
     def compute(self, device: torch.device) -> xarray.Dataset:
         """Train, fit and test: named arrays over (repetition, step), the last weights, and the last losses."""
@@ -85,80 +116,106 @@ class ClassifierCloseness:
         weights = {name: value.cpu() for name, value in train_weights(self, device, steps).items()}
         fitted = fit_step(self)
         # The control: the same step with the numbers that fit contexts a tenth as long.
-        other = fit_step(replace(self, task=replace(self.task, n=max(1, self.task.n // 10))))
-        tested = [
-            test_repetition(self, r, {k: v[:, r] for k, v in weights.items()}, fitted, other) for r in self._repetitions
-        ]
+        shorter = max(1, self.task.n // 10 // self.task.classes) * self.task.classes
+        other = fit_step(replace(self, task=replace(self.task, n=shorter)))
+        rows = self.row(weights)
+        tested = [measure(self, r, Row(rows.A[:, r], rows.V[:, r]), fitted, other) for r in range(self.repetitions)]
         means = {name: (("repetition", "step"), [row[0][name].tolist() for row in tested]) for name in tested[0][0]}
-        rows = Row.of(weights["W_Q"], weights["W_K"], weights["W_V"], self.task.d)
         means["width"] = (("repetition", "step"), rows.width.mT.tolist())
         last = {
             name: (("repetition", "context"), torch.stack([row[1][name] for row in tested]).numpy())
             for name in tested[0][1]
         }
-        matrices = {name: (("repetition", "row", "column"), value[-1].numpy()) for name, value in weights.items()}
-        coordinates = {"step": steps, "repetition": list(self._repetitions)}
-        return xarray.Dataset({**means, **last, **matrices}, coords=coordinates).assign(
+        # The row is all that the prediction depends on.
+        ends = {
+            "A": (("repetition", "input", "token"), rows.A[-1].numpy()),
+            "V": (("repetition", "class", "token"), rows.V[-1].numpy()),
+        }
+        coordinates = {"step": steps, "repetition": list(range(self.repetitions))}
+        return xarray.Dataset({**means, **last, **ends}, coords=coordinates).assign(
             beta=fitted.beta, eta=fitted.eta[0], classes=self.task.classes
         )
 
-    @property
-    def _repetitions(self) -> range:
-        return range(self.repetitions)
-
 
 def paper_scale(task: SphereClassification, attention: str, **changes: Any) -> ClassifierCloseness:
-    """The experiment with the rate and start that belong to the kind of attention; `changes` replaces fields."""
+    """The experiment with the rate and clipping that belong to the kind of attention; `changes` replaces fields."""
     check_choice("attention", attention, KINDS)
     return ClassifierCloseness(**{"task": task, "attention": attention, **TRAINING[attention], **changes})
 
 
 def train_weights(config: ClassifierCloseness, device: torch.device, record_at: list[int]) -> training.Parameters:
-    """Snapshots of W_Q, W_K, W_V while they train, (S, R, e, e) each; linear attention's values hold the 1/n."""
-    task, names = config.task, ("W_Q", "W_K", "W_V")
-    d, e = task.d, task.d + task.classes
+    """Snapshots of the trained matrices, (S, R, e, e) each."""
+    task, names = config.task, config.names
     generators = [stream(config.seed, "train", r, device) for r in range(config.repetitions)]
-    drawn = [
-        torch.randn(3, e, e, generator=stream(config.seed, "init", r)) * config.init for r in range(config.repetitions)
-    ]
     free = _free_entries(config, device)
-    start = {name: free[name] * torch.stack([w[k] for w in drawn]).to(device) for k, name in enumerate(names)}
-    tokens = torch.zeros(config.repetitions, config.batch, e, task.n + 1, device=device)
-    y_query = torch.zeros(config.repetitions, config.batch, task.classes, device=device)
-    scale = 1 / task.n if config.attention == "linear" else 1.0
-    if config.start == "step":
-        W_Q, W_K, W_V = (weight.to(device) for weight in step_weights(config, fit_step(config)))
-        start = {"W_Q": start["W_Q"] + W_Q, "W_K": start["W_K"] + W_K, "W_V": start["W_V"] + W_V / scale}
+    start = {name: free[name] * value.to(device) for name, value in _start(config).items()}
 
     def gradient(parameters: training.Parameters) -> training.Parameters:
-        for r, generator in enumerate(generators):
-            context = task.sample(config.batch, generator, device)
-            tokens[r, :, :d, :-1], tokens[r, :, :d, -1] = context.x.mT, context.x_query
-            tokens[r, :, d:, :-1], y_query[r] = context.y.mT, context.y_query
-        W_Q, W_K, W_V = (parameters[name] for name in names)
-        slope = classifier_attention.weight_gradient(config.attention, tokens, y_query, W_Q, W_K, scale * W_V)
-        slope["W_V"] = scale * slope["W_V"]
-        return slope if config.blocks == "all" else {name: free[name] * slope[name] for name in names}
+        drawn = [_training_contexts(config, generator, device) for generator in generators]
+        tokens = torch.stack([head.token_columns(context, own_token=False) for context in drawn])
+        x_query, y_query = (torch.stack([getattr(c, name) for c in drawn]) for name in ("x_query", "y_query"))
+        if config.own_token:
+            tokens = torch.cat([tokens, _own_tokens(x_query, task.classes)], dim=-1)
+        slopes = head.weight_gradient(config.attention, tokens, x_query, y_query, parameters, config.scale)
+        return _clipped({name: free[name] * slopes[name] for name in names}, config.clip)
 
     alike = generators if task.draws_alike else None
-    snapshots = training.train(start, gradient, config.optimiser, record_at, alike)
-    return {**snapshots, "W_V": scale * snapshots["W_V"]}
+    return training.train(start, gradient, config.optimiser, record_at, alike)
+
+
+def _training_contexts(config: ClassifierCloseness, generator: torch.Generator, device: torch.device) -> Examples:
+    """A batch with a dimension of queries: one of every class, where that is what the task's mean is over."""
+    if config.task.balance == "context and query" and not config.own_token:
+        return config.task.sample_every_query(config.batch, generator, device)
+    context = config.task.sample(config.batch, generator, device)
+    return context._replace(x_query=context.x_query.unsqueeze(-2), y_query=context.y_query.unsqueeze(-2))
+
+
+def _own_tokens(x_query: Tensor, classes: int) -> Tensor:
+    """The query tokens (x_query, 0) as columns (R, B, e, 1), of one query a context."""
+    return torch.nn.functional.pad(x_query, (0, classes)).mT
+
+
+def _clipped(slopes: training.Parameters, limit: float | None) -> training.Parameters:
+    """Gradients (R, e, e) of which no repetition's norm, over all matrices, is above `limit`."""
+    if limit is None:
+        return slopes
+    norm = torch.stack([slope.square().sum((-2, -1)) for slope in slopes.values()]).sum(0).sqrt()
+    factor = (limit / norm).clamp_max(1)[:, None, None]
+    return {name: factor * slope for name, slope in slopes.items()}
+
+
+def _start(config: ClassifierCloseness) -> training.Parameters:
+    """The weights before training, (R, e, e) each."""
+    e = config.task.d + config.task.classes
+    drawn = torch.stack(
+        [
+            torch.randn(len(config.names), e, e, generator=stream(config.seed, "init", r))
+            for r in range(config.repetitions)
+        ]
+    ) * (config.init / math.sqrt(e))
+    start = {name: drawn[:, k] for k, name in enumerate(config.names)}
+    if config.start == "random":
+        return start
+    W_Q, W_K, W_V = step_weights(config, fit_step(config))
+    at = {"W_Q": W_Q / config.scale, "W_K": W_K, "W_V": W_V, "W_P": torch.eye(e)}
+    return {name: at[name] + value for name, value in start.items()}
 
 
 def _free_entries(config: ClassifierCloseness, device: torch.device) -> training.Parameters:
-    """1 where an entry of W_Q, W_K, W_V is trained, 0 where it stays 0."""
+    """1 where an entry of a matrix is trained, 0 where it stays 0."""
     d, e = config.task.d, config.task.d + config.task.classes
     if config.blocks == "all":
-        return {name: torch.ones(e, e, device=device) for name in ("W_Q", "W_K", "W_V")}
+        return {name: torch.ones(e, e, device=device) for name in config.names}
     inputs, labels = torch.zeros(e, e, device=device), torch.zeros(e, e, device=device)
     inputs[:d, :d], labels[d:, d:] = 1, 1
-    return {"W_Q": inputs, "W_K": inputs, "W_V": labels}
+    return {name: inputs if name in ("W_Q", "W_K") else labels for name in config.names}
 
 
 def fit_step(config: ClassifierCloseness) -> descent.Fit:
     """Rate and width of the step on the tuning contexts."""
     context = config.task.sample(config.tuning, stream(config.seed, "tune"))
-    return descent.fit(STEPS[config.attention], [Scores.of_examples(context)], context.y_query)
+    return descent.fit(config.step, [Scores.of_examples(context)], context.y_query)
 
 
 def step_weights(config: ClassifierCloseness, fitted: descent.Fit) -> constructions.Weights:
@@ -174,27 +231,28 @@ def step_row(config: ClassifierCloseness, fitted: descent.Fit) -> Row:
     return Row.of(*step_weights(config, fitted), config.task.d)
 
 
-def test_repetition(
-    config: ClassifierCloseness, repetition: int, weights: training.Parameters, fitted: descent.Fit, other: descent.Fit
+def measure(
+    config: ClassifierCloseness, repetition: int, rows: Row, fitted: descent.Fit, other: descent.Fit
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Means over this repetition's test contexts for every snapshot (S,), and the last snapshot's contexts (B,).
+    """Means over this repetition's test contexts for every snapshot's row (S,), and the last snapshot's contexts (B,).
 
     Losses are cross-entropies; `accuracy_*` the share of contexts in which the likeliest class is the right one.
+    `cos_by_class` is the cosine of every class's gradient by itself, averaged over classes, as the authors take it.
     Controls, which must not look close: the step on contexts whose labels have been shuffled, and the step
     `other`, fitted at another n.
     """
-    context = config.task.sample(config.test, stream(config.seed, "test", repetition))
-    tokens, kind = classifier_attention.token_columns(context), config.attention
-    row = step_row(config, fitted)
-    p_gd, J_gd = classifier_attention.sensitivity(kind, tokens, row)
-    # Points are independent draws, so moving every label on to the next point shuffles them.
-    shuffled = classifier_attention.token_columns(context._replace(y=context.y.roll(1, dims=-2)))
-    p_shuffled, J_shuffled = classifier_attention.sensitivity(kind, shuffled, row)
-    p_other, _ = classifier_attention.sensitivity(kind, tokens, step_row(config, other))
-    rows = Row.of(weights["W_Q"], weights["W_K"], weights["W_V"], config.task.d)
+    generator = stream(config.seed, "test", repetition)
+    context = config.task.sample(config.test, generator)
+    see = _Seen(config.attention, context, config.own_token)
+    p_gd, J_gd = see.sensitivity(step_row(config, fitted))
+    # Points are independent given their labels, so labels in another order are shuffled ones.
+    order = torch.randperm(config.task.n, generator=generator)
+    shuffled = _Seen(config.attention, context._replace(y=context.y[:, order]), config.own_token)
+    p_shuffled, J_shuffled = shuffled.sensitivity(step_row(config, fitted))
+    p_other, _ = see.sensitivity(step_row(config, other))
     taken: list[dict[str, Tensor]] = []
     for A, V in zip(rows.A, rows.V, strict=True):
-        p_sa, J_sa = classifier_attention.sensitivity(kind, tokens, Row(A, V))
+        p_sa, J_sa = see.sensitivity(Row(A, V))
         taken.append(
             {
                 "loss_sa": _loss(p_sa, context.y_query),
@@ -203,7 +261,9 @@ def test_repetition(
                 "accuracy_gd": _right(p_gd, context.y_query),
                 "preds_diff": alignment.preds_diff(p_sa, p_gd),
                 "model_diff": alignment.classifier_model_diff(J_sa, J_gd),
+                "model_diff_by_class": (J_sa - J_gd).norm(dim=-1).mean(-1),
                 "model_cos": alignment.classifier_model_cos(J_sa, J_gd),
+                "cos_by_class": torch.cosine_similarity(J_sa, J_gd, dim=-1).mean(-1),
                 "control_shuffled_loss": _loss(p_shuffled, context.y_query),
                 "control_shuffled_diff": alignment.preds_diff(p_sa, p_shuffled),
                 "control_shuffled_cos": alignment.classifier_model_cos(J_sa, J_shuffled),
@@ -217,6 +277,17 @@ def test_repetition(
         last[f"context_probability_{model}"] = (p * context.y_query).sum(-1)
         last[f"context_entropy_{model}"] = alignment.entropy(p)
     return means, last
+
+
+class _Seen:
+    """Test contexts as a head of one kind of attention sees them."""
+
+    def __init__(self, kind: str, context: Examples, own_token: bool) -> None:
+        self.kind, self.own_token, self.x_query = kind, own_token, context.x_query
+        self.tokens = head.token_columns(context, own_token)
+
+    def sensitivity(self, row: Row) -> tuple[Tensor, Tensor]:
+        return head.sensitivity(self.kind, self.tokens, self.x_query, row, self.own_token)
 
 
 def _loss(p: Tensor, y: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy
 import torch
 from torch import Generator, Tensor
 
@@ -11,7 +12,10 @@ from icl_lib.running.validation import check_choice, check_integer, check_number
 
 
 class Examples(NamedTuple):
-    """A batch of supervised contexts: x (B, n, d), y (B, n, C), the query x_query (B, d) and its y_query (B, C)."""
+    """A batch of supervised contexts: x (B, n, d), y (B, n, C), the query x_query (B, d) and its y_query (B, C).
+
+    With several queries a context, x_query is (B, Q, d) and y_query (B, Q, C).
+    """
 
     x: Tensor
     y: Tensor
@@ -24,9 +28,9 @@ INPUTS = ("uniform", "gaussian", "clusters")
 LABELS = ("nearest", "own")
 NOISY = ("context", "context and query")
 
-# A balanced context is drawn by rejection from pools of n · _POOLS points; a context whose smallest class is
-# still short after the last pool is replaced by a new one, class vectors included.
-_POOLS = (4, 16, 64)
+# A context with given class counts is drawn by rejection from pools of n · _POOLS points; a context whose smallest
+# class is still short after the last pool is replaced by a new one, class vectors included.
+_POOLS = (2, 6, 20, 64)
 _ROUNDS = 200
 
 
@@ -34,8 +38,12 @@ _ROUNDS = 200
 class SphereClassification:
     """Classes on the unit sphere: y is the class c with the largest ⟨w_c, x⟩, w_c uniform on S^{d−1}.
 
-    `n` labelled points, `d` dimensions, `classes` classes. All else is a variation of that task:
-    `balance`: every class equally often in the context (up to one point), or in the context and for the query;
+    `n` labelled points, `d` dimensions, `classes` classes. As the authors of the second paper draw them, every class
+    is equally often in the context and as likely as any other for the query, which takes an n that C divides. All else
+    is a variation of that task:
+    `balance`: equal classes in the `"context and query"`, in the `"context"` only, or `"none"`: points and query
+    uniform on the sphere, their classes as they fall; `concentration_of_counts`: in the context the classes have
+    shares p ~ Dirichlet(α, …, α) with this α, rounded to whole points, in place of equal ones;
     `inputs`: uniform on the sphere, Gaussian with covariance I/d, or `"clusters"`: von Mises–Fisher round a
     class vector drawn uniformly, with density ∝ e^{concentration ⟨w_c, x⟩}; `labels`: the nearest class vector,
     or the cluster's `"own"`; `prototypes`: class vectors a class has, the best one counts; `offset`: standard
@@ -43,16 +51,17 @@ class SphereClassification:
     is replaced by a uniform one, in the context or, by `noisy`, for the query too; `relevant`: dimensions that
     w_c lies in (all where None).
 
-    With `balance` other than `"none"` a context whose rarest class holds less than about 1/(64 C) of the sphere
-    is drawn anew. Raises `TypeError` or `ValueError` for what is out of range or does not combine; `sample` raises
-    `RuntimeError` where balanced contexts are too rare to be drawn.
+    With `balance` other than `"none"` a context with a class too small to be found among 64 n points is drawn anew.
+    Raises `TypeError` or `ValueError` for what is out of range or does not combine; `sample` raises `RuntimeError`
+    where balanced contexts are too rare to be drawn.
     See `def-sphere-classification`.
     """
 
     n: int
     d: int
     classes: int
-    balance: str = "none"
+    balance: str = "context and query"
+    concentration_of_counts: float | None = None
     inputs: str = "uniform"
     concentration: float = 10.0
     labels: str = "nearest"
@@ -67,6 +76,13 @@ class SphereClassification:
         check_integer("d", self.d, 2)
         check_integer("classes", self.classes, 2)
         check_choice("balance", self.balance, BALANCES)
+        if self.balance != "none" and self.n % self.classes:
+            raise ValueError(
+                f"n must be a multiple of classes = {self.classes} with balance={self.balance!r}, got {self.n}"
+            )
+        if self.concentration_of_counts is not None:
+            check_number("concentration_of_counts", self.concentration_of_counts, above=0)
+            check_choice("balance", self.balance, BALANCES[1:])
         check_choice("inputs", self.inputs, INPUTS)
         check_number("concentration", self.concentration, above=0)
         check_choice("labels", self.labels, LABELS if self.inputs == "clusters" else LABELS[:1])
@@ -96,6 +112,22 @@ class SphereClassification:
     ) -> Examples:
         """`batch` contexts with one query each; their points lie token-last in memory: `x.mT` runs along the points."""
         return self.sample_with_classes(batch, generator, device, dtype)[0]
+
+    def sample_every_query(
+        self,
+        batch: int,
+        generator: Generator,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Examples:
+        """`batch` contexts with one query of each class: x_query (batch, C, d), y_query (batch, C, C).
+
+        A mean over the C queries has the mean of one whose class is drawn, and less noise. Raises `ValueError` unless
+        `balance` is `"context and query"`.
+        """
+        check_integer("batch", batch, 1)
+        check_choice("balance", self.balance, BALANCES[2:])
+        return _SphereDraw(self, generator, device, dtype).balanced(batch, every_class=True)[0]
 
     def sample_with_classes(
         self,
@@ -199,19 +231,19 @@ class _SphereDraw:
             flip[..., -1] = False
         return torch.where(flip, _one_hot(self._uniform_classes(batch, count, classes), classes, self.dtype), y)
 
-    def balanced(self, batch: int) -> tuple[Examples, Tensor]:
-        """Contexts with n/C points of each class (the remainder goes to random classes), by rejection."""
+    def balanced(self, batch: int, every_class: bool = False) -> tuple[Examples, Tensor]:
+        """Contexts with given numbers of points of each class, by rejection; with queries of `every_class`, C each."""
         done: list[tuple[Examples, Tensor]] = []
         missing = batch
         for _ in range(_ROUNDS):
             w, offset = self.classes(missing)
-            quota, query = self._quota(missing)
+            quota, query = self._quota(missing), self._query_classes(missing, every_class)
             for pool in _POOLS:
                 x, y = self.points(w, offset, pool * self.task.n)
                 count = y.cumsum(2)
-                full = (count[..., -1:] >= quota).all((1, 2))
+                full = (count[..., -1:] >= quota + query).all((1, 2))
                 if bool(full.any()):
-                    # Most pools are enough for all of their contexts, which then need not be copied.
+                    # Often a pool is enough for all of its contexts, which then need not be copied.
                     chosen = slice(None) if bool(full.all()) else full
                     context = self._assemble(*(part[chosen] for part in (x, y, count, quota, query, w, offset)))
                     done.append((context, w[chosen]))
@@ -226,34 +258,47 @@ class _SphereDraw:
         # Contexts with small classes were finished last; a permutation makes every part of a batch alike.
         order = torch.randperm(batch, generator=self.generator, device=self.device)
         x, y, x_query, y_query = (torch.cat(part)[order] for part in zip(*(c for c, _ in done), strict=True))
-        return Examples(x.mT, y.mT, x_query, y_query), torch.cat([w for _, w in done])[order]
+        queries = (part.mT if every_class else part.squeeze(-1) for part in (x_query, y_query))
+        return Examples(x.mT, y.mT, *queries), torch.cat([w for _, w in done])[order]
 
-    def _quota(self, batch: int) -> tuple[Tensor, Tensor]:
-        """Points wanted of each class and the query's class, (B, C, 1) each; no class for a free query."""
-        n, classes = self.task.n, self.task.classes
-        order = torch.rand(batch, classes, 1, generator=self.generator, device=self.device).argsort(1)
-        quota = (n // classes + (order < n % classes)).to(self.dtype)
+    def _quota(self, batch: int) -> Tensor:
+        """Points wanted of each class, (B, C, 1): n/C, or n times Dirichlet shares rounded to a sum of n."""
+        n, classes, alpha = self.task.n, self.task.classes, self.task.concentration_of_counts
+        if alpha is None:
+            return torch.full((batch, classes, 1), n // classes, device=self.device, dtype=self.dtype)
+        # PyTorch's Dirichlet law takes no generator, numpy's does.
+        seed = int(torch.randint(2**31, (), generator=self.generator, device=self.device))
+        share = n * torch.from_numpy(numpy.random.default_rng(seed).dirichlet([alpha] * classes, batch))
+        whole = share.floor()
+        # The points that rounding down leaves over go to the largest remainders.
+        rank = (share - whole).argsort(1, descending=True).argsort(1)
+        whole += rank < (n - whole.sum(1, keepdim=True)).round()
+        return whole.unsqueeze(-1).to(self.device, self.dtype)
+
+    def _query_classes(self, batch: int, every_class: bool) -> Tensor:
+        """How many queries a class has, (B, C, 1): one class drawn has one, or every class; none for a free query."""
+        classes = self.task.classes
+        if every_class:
+            return torch.ones(batch, classes, 1, device=self.device, dtype=self.dtype)
         if self.task.balance == "context":
-            return quota, torch.zeros_like(quota)
-        query = _one_hot(self._uniform_classes(batch, 1, classes), classes, self.dtype)
-        return quota + query, query
+            return torch.zeros(batch, classes, 1, device=self.device, dtype=self.dtype)
+        return _one_hot(self._uniform_classes(batch, 1, classes), classes, self.dtype)
 
     def _assemble(
         self, x: Tensor, y: Tensor, count: Tensor, quota: Tensor, query: Tensor, w: Tensor, offset: Tensor
     ) -> Examples:
         """Token-last contexts of a pool's first points of each class, as many as its quota.
 
-        `count` is the pool's number of points of each class so far. The query is the last point that its class keeps,
+        `count` is the pool's number of points of each class so far. The queries are the next points of their classes,
         or a fresh point where no class was drawn for it.
         """
-        rank, allowed = (count * y).sum(1), (quota.mT @ y).squeeze(1)
-        kept = rank <= allowed
+        rank, wanted = (count * y).sum(1), (quota.mT @ y).squeeze(1)
+        kept = rank <= wanted
         if self.task.balance == "context":
-            x_query, y_query = (part.squeeze(-1) for part in self.points(w, offset, 1))
+            x_query, y_query = self.points(w, offset, 1)
         else:
-            last = (rank == allowed) & ((query.mT @ y).squeeze(1) > 0)
-            kept &= ~last
-            x_query, y_query = (_columns(part, last).squeeze(-1) for part in (x, y))
+            asked = (rank > wanted) & (rank <= wanted + (query.mT @ y).squeeze(1))
+            x_query, y_query = (_columns(part, asked) for part in (x, y))
         return Examples(_columns(x, kept), _columns(y, kept), x_query, y_query)
 
 

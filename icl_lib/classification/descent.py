@@ -15,7 +15,9 @@ from torch import Tensor
 from icl_lib.classification.kernels import KernelStep, Scores, sphere_tolerance
 from icl_lib.running.validation import check_integer, check_last_dimensions, check_number
 
-WIDTHS = (0.05, 5000.0)
+# Sizes of a width β between which a search looks, and the signs that it tries.
+WIDTHS = (1e-4, 5000.0)
+SIGNS = (1, -1)
 RIDGE = 1e-7
 
 
@@ -119,12 +121,17 @@ def kernel_classifier_steps(
 
 @dataclass(frozen=True)
 class Fit:
-    """A step with its free numbers: width β, one rate η a head, and the mean cross-entropy they reach in tuning."""
+    """A step with its free numbers: width β, one rate η a head, and the mean cross-entropy they reach in tuning.
+
+    `at_bound`: the search for β ended at the smallest or largest size allowed, so that β is the bound's and not the
+    loss's.
+    """
 
     step: KernelStep
     beta: float
     eta: tuple[float, ...]
     loss: float
+    at_bound: bool = False
 
     def logits(self, scores: Scores) -> Tensor:
         """The step's logits, (..., C)."""
@@ -199,15 +206,25 @@ def minimise_over_widths(
     return math.exp(found.x)
 
 
-def fit(step: KernelStep, scores: Sequence[Scores], y: Tensor, widths: tuple[float, float] = WIDTHS) -> Fit:
+def fit(
+    step: KernelStep,
+    scores: Sequence[Scores],
+    y: Tensor,
+    widths: tuple[float, float] = WIDTHS,
+    signs: Sequence[int] = SIGNS,
+) -> Fit:
     """Rate and width of `step` with the least mean cross-entropy on tuning contexts.
 
     `scores`: one entry for each number of context points, pooled; `y` (B, C) the queries' labels in that order.
-    `widths`: the range of β, of one sign, or one number twice. The search is in float64 whatever the scores are: near
-    its flat minimum the loss in float32 is rounding, and the width would differ between processors in its third digit.
+    `widths`: the sizes of β allowed, or one number twice; `signs` those that it may have: of one exponential head
+    either is an attention head (see `thm-bandwidth`), of all other kernels only the positive is looked at. The search
+    is in float64 whatever the scores are: near its flat minimum the loss in float32 is rounding, and the width would
+    differ between processors in its third digit.
     """
     if not scores:
         raise ValueError("scores must hold at least one batch of contexts, got none")
+    if not signs or any(sign not in SIGNS for sign in signs):
+        raise ValueError(f"signs must hold 1, -1 or both, got {tuple(signs)}")
     for batch in scores:
         step.check(batch)
     exact = [Scores(*(part.double() for part in batch)) for batch in scores]
@@ -215,13 +232,18 @@ def fit(step: KernelStep, scores: Sequence[Scores], y: Tensor, widths: tuple[flo
     def at(beta: float) -> tuple[tuple[float, ...], float]:
         return fit_rate(torch.cat([step.checked_features(batch, beta) for batch in exact]), y)
 
-    low, high = widths
     if not step.has_width:
-        beta = 1.0
-    elif low == high:
-        beta = low
-    elif high < 0:
-        beta = -minimise_over_widths(lambda width: at(-width)[1], -high, -low)
+        return Fit(step, 1.0, *at(1.0))
+    if step.family != "exponential" or step.heads == "two":
+        signs = (1,)
+    low, high = widths
+    if low == high:
+        found = [sign * low for sign in signs]
     else:
-        beta = minimise_over_widths(lambda width: at(width)[1], low, high)
-    return Fit(step, beta, *at(beta))
+        found = [sign * minimise_over_widths(lambda width: at(sign * width)[1], low, high) for sign in signs]  # noqa: B023
+    fits = [Fit(step, beta, *at(beta), _binds(abs(beta), low, high)) for beta in found]
+    return min(fits, key=lambda one: one.loss)
+
+
+def _binds(width: float, low: float, high: float) -> bool:
+    return low < high and not low * 1.02 < width < high / 1.02

@@ -1,7 +1,7 @@
 """Plot forms of the chapters on classification."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy
 import pandas
@@ -56,6 +56,48 @@ def _over_training(panels: Sequence[Axes], result: xarray.Dataset, layer: str, s
         axes.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
     for axes in panels:
         axes.set_xlabel("training step")
+
+
+def published_figure(
+    results: Mapping[int, xarray.Dataset], frames: Mapping[int, pandas.DataFrame], names: tuple[str, str]
+) -> Figure:
+    """The form of the paper's Figures 4 and 5: a row for each d with the three measures over training, then scatters.
+
+    Scatters of single contexts, of `scatter_table`s: loss, probability of the right class, entropy, the layer on the
+    abscissa and the step on the ordinate, dashed lines at the means. `names` are those of layer and step.
+    """
+    figure, rows = plt.subplots(
+        len(results), 4, figsize=(7.6, 2.05 * len(results) + 0.5), squeeze=False, width_ratios=[1.5, 1, 1, 1]
+    )
+    titles = {"loss": "loss", "probability": "p of right class", "entropy": "entropy"}
+    for (d, result), row in zip(results.items(), rows, strict=True):
+        measures, *scatters = row
+        band(measures, result.step, result.preds_diff, "Preds Diff", color=PALETTE["purple"])
+        band(measures, result.step, result.model_diff, "Model Diff", color=PALETTE["yellow"], linestyle="--")
+        band(measures, result.step, 1 - result.model_cos, "1 − Model Cos", color=PALETTE["green"], linestyle="-.")
+        measures.set(yscale="log", ylabel=f"d = {d}")
+        sa, gd = (frames[d][frames[d].model == model] for model in ("sa", "gd"))
+        for (name, title), axes in zip(titles.items(), scatters, strict=True):
+            _scatter(axes, sa[name].to_numpy(), gd[name].to_numpy())
+            if row is rows[0]:
+                axes.set_title(title)
+    rows[0][0].legend(fontsize=7.5, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=1)
+    rows[-1][0].set_xlabel("training step")
+    for axes in rows[-1][1:]:
+        axes.set_xlabel(names[0])
+    for row in rows:
+        row[1].set_ylabel(names[1])
+    return figure
+
+
+def _scatter(axes: Axes, x: ArrayLike, y: ArrayLike) -> None:
+    """Single contexts, layer against step, with the diagonal and the means."""
+    sa, gd = numpy.asarray(x), numpy.asarray(y)
+    ends = [min(sa.min(), gd.min(), 0), max(sa.max(), gd.max())]
+    axes.plot(ends, ends, color=PALETTE["black"], linestyle="--", linewidth=0.7)
+    axes.scatter(sa, gd, s=5, alpha=0.5, color=PALETTE["blue"], linewidth=0)
+    axes.axvline(sa.mean(), color=PALETTE["grey"], linestyle="--", linewidth=0.9)
+    axes.axhline(gd.mean(), color=PALETTE["grey"], linestyle="--", linewidth=0.9)
 
 
 def circle(axes: Axes, x: ArrayLike, labels: Sequence[int], w: ArrayLike, query: ArrayLike | None = None) -> None:

@@ -10,7 +10,7 @@ import xarray
 from torch import Tensor
 
 from icl_lib.classification.contexts import Examples, SphereClassification
-from icl_lib.classification.descent import WIDTHS, Fit, cross_entropy, fit, fit_rate
+from icl_lib.classification.descent import Fit, cross_entropy, fit, fit_rate
 from icl_lib.classification.kernels import KernelStep, Scores
 from icl_lib.running.device import DEVICES
 from icl_lib.running.streams import stream
@@ -18,6 +18,8 @@ from icl_lib.running.validation import check_choice, check_integer, check_number
 
 LINEAR = KernelStep("linear", "n")
 SOFTMAX = KernelStep()
+# A head whose query attends to itself.
+OWN_TOKEN = KernelStep(rate="context and query")
 VIEWS = ("all", "relevant")
 # Points of contexts held at a time, so that memory does not grow with n × contexts.
 BLOCK = 2**21
@@ -84,13 +86,15 @@ def collect(blocks: Iterator[tuple[Scores, Tensor]]) -> tuple[list[Scores], Tens
 class FittedSteps:
     """Fit every step of `steps` on `tuning` contexts of `task`, then compare them with the first on `test` others.
 
-    `first_factor` multiplies the fitted rates of the first step: a step with a rate that is off.
+    `first_factor` multiplies the fitted rates of the first step: a step with a rate that is off. With `groups` every
+    step is fitted once more on each of so many parts of the tuning contexts: what its numbers vary by.
     """
 
     task: SphereClassification
     steps: tuple[KernelStep, ...] = (LINEAR, SOFTMAX)
     view: str = "all"
     first_factor: float = 1.0
+    groups: int = 0
     tuning: int = 3000
     test: int = 6000
     seed: int = 0
@@ -102,16 +106,33 @@ class FittedSteps:
         _check_counts(self, "tuning", "test")
         check_choice("view", self.view, VIEWS)
         check_number("first_factor", self.first_factor, above=0)
+        check_integer("groups", self.groups, 0, self.tuning)
 
     def compute(self, device: torch.device) -> xarray.Dataset:
         """Per step: β, η, loss and accuracy, and the paired differences (first step − this one) with their errors.
 
-        Arithmetic is the CPU's: the contexts are few, and the same on every device.
+        With groups also `beta_group` and `eta_group`, (step, group). Arithmetic is the CPU's: the contexts are few, and
+        the same on every device.
         """
         scores, y = collect(contexts(self.task, self.tuning, "tune", self.seed, self.view))
         fits = [fit(step, scores, y) for step in self.steps]
         fits[0] = replace(fits[0], eta=tuple(self.first_factor * eta for eta in fits[0].eta))
-        return compare(fits, contexts(self.task, self.test, "test", self.seed, self.view))
+        found = compare(fits, contexts(self.task, self.test, "test", self.seed, self.view))
+        if not self.groups:
+            return found
+        apart = [[fit(step, *part) for part in _groups(scores, y, self.groups)] for step in self.steps]
+        return found.assign(
+            beta_group=(("step", "group"), [[one.beta for one in row] for row in apart]),
+            eta_group=(("step", "group"), [[one.eta[0] for one in row] for row in apart]),
+        )
+
+
+def _groups(scores: list[Scores], y: Tensor, groups: int) -> list[tuple[list[Scores], Tensor]]:
+    """Contexts of one length in `groups` parts of equal size; what does not fill a part is left out."""
+    together = Scores(*(torch.cat(parts) for parts in zip(*scores, strict=True)))
+    size = len(y) // groups
+    parts = [slice(k * size, (k + 1) * size) for k in range(groups)]
+    return [([Scores(*(values[part] for values in together))], y[part]) for part in parts]
 
 
 def compare(fits: Sequence[Fit], tests: Iterator[tuple[Scores, Tensor]]) -> xarray.Dataset:
@@ -124,10 +145,12 @@ def compare(fits: Sequence[Fit], tests: Iterator[tuple[Scores, Tensor]]) -> xarr
     loss, accuracy = torch.cat(losses, -1).double(), torch.cat(right, -1).double()
     per_step = {
         "beta": torch.tensor([fitted.beta for fitted in fits], dtype=torch.float64),
+        "at_bound": torch.tensor([fitted.at_bound for fitted in fits]),
         "eta": torch.tensor([fitted.eta[0] for fitted in fits], dtype=torch.float64),
         "eta_second": torch.tensor([fitted.eta[1] if len(fitted.eta) > 1 else math.nan for fitted in fits]),
         "loss": loss.mean(-1),
         "loss_error": _error(loss),
+        "loss_deviation": loss.std(-1),
         "accuracy": accuracy.mean(-1),
         "difference": (loss[:1] - loss).mean(-1),
         "standard_error": _error(loss[:1] - loss),
@@ -187,6 +210,7 @@ class Landscape:
     """
 
     task: SphereClassification
+    step: KernelStep = SOFTMAX
     lowest: float = -12.0
     highest: float = 16.0
     points: int = 29
@@ -208,7 +232,7 @@ class Landscape:
         gains = numpy.linspace(-16, 24, 41)
         eta, loss, surface = [], [], []
         for beta in widths:
-            features = torch.cat([SOFTMAX.features(part, float(beta)) for part in scores])
+            features = torch.cat([self.step.features(part, float(beta)) for part in scores])
             (best,), value = fit_rate(features, y)
             eta.append(best)
             loss.append(value)
@@ -234,7 +258,7 @@ class AdaptiveRates:
     def compute(self, device: torch.device) -> xarray.Dataset:
         """`rate` and `loss` over `context`, with the β and η fitted."""
         scores, y = collect(contexts(self.task, self.tuning, "tune", self.seed))
-        fitted = fit(SOFTMAX, scores, y, WIDTHS)
+        fitted = fit(OWN_TOKEN, scores, y)
         scores, y = collect(contexts(self.task, self.test, "test", self.seed))
         total = torch.cat([torch.exp(fitted.beta * (part.s - 1)).sum(-1) for part in scores])
         loss = torch.cat([cross_entropy(fitted.logits(part), part_y) for part, part_y in _paired(scores, y)])

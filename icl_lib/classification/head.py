@@ -1,9 +1,11 @@
 """Self-attention on labelled contexts, for the query's row alone: predictions, gradients, sensitivities.
 
-The layer with weights W_Q, W_K, W_V (e, e), e = d + C, on tokens t_j = (x_j, y_j) and the query token (x_query, 0)
-writes into the query's y-entry V r, r = Σ_j w_j t_j, where w_j are the scores x_queryᵀ A t_j (linear) or their
-softmax (softmax), A = first d rows of W_QᵀW_K (d, e), V = last C rows of W_V (C, e). Nothing else of the layer
-reaches the prediction, so nothing else is computed. Tokens are stored token-last: (..., e, T), T = n + 1.
+The layer with weights W_Q, W_K, W_V and an output projection W_P (e, e), e = d + C, on tokens t_j = (x_j, y_j) reads
+with the query token (x_query, 0) and writes into its y-entry V r, r = Σ_j w_j t_j, where w_j are the scores
+x_queryᵀ A t_j (linear) or their softmax (softmax), A = the first d rows of W_QᵀW_K (d, e), V = the last C rows of
+W_P W_V (C, e). Nothing else of the layer reaches the prediction, so nothing else is computed. As in the authors' code
+the query is masked: its own token is no key and no value, unless it stands last among the tokens, (0 labels).
+Tokens are stored token-last: (..., e, T), T = n, or n + 1 with the query's own.
 """
 
 from typing import NamedTuple
@@ -24,13 +26,18 @@ class Row(NamedTuple):
     V: Tensor
 
     @classmethod
-    def of(cls, W_Q: Tensor, W_K: Tensor, W_V: Tensor, d: int) -> "Row":
-        """The row of a layer with weights (..., e, e) and inputs of d dimensions."""
-        for name, weight in (("W_Q", W_Q), ("W_K", W_K), ("W_V", W_V)):
+    def of(cls, W_Q: Tensor, W_K: Tensor, W_V: Tensor, d: int, W_P: Tensor | None = None, scale: float = 1.0) -> "Row":
+        """The row of a layer with weights (..., e, e) and inputs of d dimensions.
+
+        Without W_P the values are not projected; `scale` multiplies the scores.
+        """
+        named = {"W_Q": W_Q, "W_K": W_K, "W_V": W_V} | ({} if W_P is None else {"W_P": W_P})
+        for name, weight in named.items():
             check_last_dimensions(name, weight, e=W_Q.shape[-1], e_=W_Q.shape[-1])
         if not 1 <= d <= W_Q.shape[-1] - 2:
             raise ValueError(f"d must be in [1, {W_Q.shape[-1] - 2}] for weights {tuple(W_Q.shape)}, got {d}")
-        return cls(W_Q[..., :d].mT @ W_K, W_V[..., d:, :])
+        V = W_V[..., d:, :] if W_P is None else W_P[..., d:, :] @ W_V
+        return cls(scale * W_Q[..., :d].mT @ W_K, V)
 
     @property
     def width(self) -> Tensor:
@@ -38,13 +45,19 @@ class Row(NamedTuple):
         return nearest_multiple(self.A[..., : self.A.shape[-2]])
 
 
-def token_columns(context: Examples) -> Tensor:
-    """The tokens of contexts as columns, the query token (x_query, 0) last: (..., e, n + 1). See `prop-linear-step`."""
+def token_columns(context: Examples, own_token: bool = False) -> Tensor:
+    """The tokens of contexts as columns (..., e, n); with `own_token` the query's (x_query, 0) is the last of n + 1.
+
+    See `prop-linear-step`.
+    """
     check_last_dimensions("x", context.x, n=None, d=None)
     check_last_dimensions("y", context.y, n=context.x.shape[-2], C=None)
+    tokens = torch.cat([context.x.mT, context.y.mT], dim=-2)
+    if not own_token:
+        return tokens
     check_last_dimensions("x_query", context.x_query, d=context.x.shape[-1])
     query = torch.nn.functional.pad(context.x_query, (0, context.y.shape[-1])).unsqueeze(-1)
-    return torch.cat([torch.cat([context.x.mT, context.y.mT], dim=-2), query], dim=-1)
+    return torch.cat([tokens, query], dim=-1)
 
 
 def _weights(kind: str, scores: Tensor) -> Tensor:
@@ -52,76 +65,89 @@ def _weights(kind: str, scores: Tensor) -> Tensor:
     return scores if kind == "linear" else torch.softmax(scores, dim=-1)
 
 
-def logits(kind: str, tokens: Tensor, row: Row) -> Tensor:
-    """The query's logits V r, shape (..., C); `tokens` (..., e, T) with the query last, `row` broadcasts.
+def _check(tokens: Tensor, x_query: Tensor, row: Row) -> None:
+    check_last_dimensions("tokens", tokens, e=row.A.shape[-1], T=None)
+    check_last_dimensions("x_query", x_query, d=row.A.shape[-2])
+    check_last_dimensions("V", row.V, C=None, e=row.A.shape[-1])
+
+
+def logits(kind: str, tokens: Tensor, x_query: Tensor, row: Row) -> Tensor:
+    """The query's logits V r, (..., C); `tokens` (..., e, T), `x_query` (..., d), `row` broadcasts.
 
     See `sec-attention`.
     """
-    check_last_dimensions("tokens", tokens, e=row.A.shape[-1], T=None)
-    check_last_dimensions("V", row.V, C=None, e=row.A.shape[-1])
-    x_query = tokens[..., : row.A.shape[-2], -1:]
-    w = _weights(kind, x_query.mT @ row.A @ tokens)
+    _check(tokens, x_query, row)
+    w = _weights(kind, x_query.unsqueeze(-2) @ row.A @ tokens)
     return (w @ tokens.mT @ row.V.mT).squeeze(-2)
 
 
-def sensitivity(kind: str, tokens: Tensor, row: Row) -> tuple[Tensor, Tensor]:
+def sensitivity(kind: str, tokens: Tensor, x_query: Tensor, row: Row, own_token: bool = False) -> tuple[Tensor, Tensor]:
     """Probabilities ŷ (..., C) and ∂ŷ/∂x_query (..., C, d), with the query free to move in ℝᵈ.
 
-    See `sec-closeness-metrics`.
+    With `own_token` the last of the `tokens` is the query's and moves with it. See `sec-closeness-metrics`.
     """
-    d = row.A.shape[-2]
-    x_query = tokens[..., :d, -1:]
-    w = _weights(kind, x_query.mT @ row.A @ tokens)
+    _check(tokens, x_query, row)
+    column = x_query.unsqueeze(-1)
+    w = _weights(kind, column.mT @ row.A @ tokens)
     r = tokens @ w.mT
-    # The scores' slopes are A t_j; the query's own score x_queryᵀ A (x_query, 0) has one more term, A_xxᵀ x_query.
-    extra = (row.A[..., :d].mT @ x_query).mT
-    own = tokens[..., -1:]
-    if kind == "linear":
-        slope = tokens @ tokens.mT @ row.A.mT + own @ extra
-    else:
-        slope = (tokens * w) @ tokens.mT @ row.A.mT - r @ (row.A @ r).mT + w[..., -1:] * (own - r) @ extra
-    slope = slope + w[..., -1:] * torch.eye(tokens.shape[-2], d, dtype=tokens.dtype, device=tokens.device)
+    # The scores' slopes are A t_j.
+    slope = tokens @ tokens.mT @ row.A.mT if kind == "linear" else _softmax_slope(tokens, w, r, row.A)
+    if own_token:
+        slope = slope + _own_slope(kind, tokens, column, w, r, row.A)
     p = torch.softmax((row.V @ r).squeeze(-1), dim=-1)
     dlogits = row.V @ slope
     return p, p.unsqueeze(-1) * (dlogits - p.unsqueeze(-2) @ dlogits)
 
 
-def gradient(kind: str, tokens: Tensor, y_query: Tensor, row: Row) -> Row:
+def _softmax_slope(tokens: Tensor, w: Tensor, r: Tensor, A: Tensor) -> Tensor:
+    return (tokens * w) @ tokens.mT @ A.mT - r @ (A @ r).mT
+
+
+def _own_slope(kind: str, tokens: Tensor, column: Tensor, w: Tensor, r: Tensor, A: Tensor) -> Tensor:
+    """What the query's own token adds to ∂r/∂x_query, (..., e, d): it moves, and its score has one more term."""
+    d, own = A.shape[-2], tokens[..., -1:]
+    extra = (A[..., :d].mT @ column).mT
+    moved = w[..., -1:] * torch.eye(tokens.shape[-2], d, dtype=tokens.dtype, device=tokens.device)
+    return moved + (own @ extra if kind == "linear" else w[..., -1:] * (own - r) @ extra)
+
+
+def gradient(kind: str, tokens: Tensor, x_query: Tensor, y_query: Tensor, row: Row) -> Row:
     """∂/∂(A, V) of the mean cross-entropy of each repetition, shapes as `row`.
 
-    `tokens` (R, B, e, T), `y_query` (R, B, C), `row` A (R, d, e), V (R, C, e). See `def-sphere-classification`.
+    `tokens` (R, B, e, T), `x_query` (R, B, Q, d) and `y_query` (R, B, Q, C) for Q queries a context, `row` A (R, d, e),
+    V (R, C, e). See `def-sphere-classification`.
     """
     R, B, e, T = tokens.shape
-    d = row.A.shape[-2]
-    x_query = tokens[..., :d, -1]
-    flat = tokens.reshape(R * B, e, T)
-    u = (x_query @ row.A).view(R * B, 1, e)
-    w = _weights(kind, u @ flat)
-    r = (w @ flat.mT).view(R, B, e)
-    back = _logit_gradient(r, y_query, row.V)
-    slope = (back @ row.V).view(R * B, 1, e) @ flat
+    Q = x_query.shape[2]
+    flat, queries, targets = tokens.reshape(R * B, e, T), x_query.flatten(1, 2), y_query.flatten(1, 2)
+    w = _weights(kind, (queries @ row.A).view(R * B, Q, e) @ flat)
+    r = (w @ flat.mT).view(R, B * Q, e)
+    back = (torch.softmax(r @ row.V.mT, dim=-1) - targets) / (B * Q)
+    slope = (back @ row.V).view(R * B, Q, e) @ flat
     if kind == "softmax":
         slope *= w
         slope.addcmul_(w, slope.sum(-1, keepdim=True), value=-1)
-    score_side = slope @ flat.mT
-    return Row(x_query.mT @ score_side.view(R, B, e), back.mT @ r)
-
-
-def _logit_gradient(r: Tensor, y_query: Tensor, V: Tensor) -> Tensor:
-    """∂ mean cross-entropy / ∂ logits, (R, B, C)."""
-    return (torch.softmax(r @ V.mT, dim=-1) - y_query) / r.shape[-2]
+    score_side = (slope @ flat.mT).view(R, B * Q, e)
+    return Row(queries.mT @ score_side, back.mT @ r)
 
 
 def weight_gradient(
-    kind: str, tokens: Tensor, y_query: Tensor, W_Q: Tensor, W_K: Tensor, W_V: Tensor
+    kind: str, tokens: Tensor, x_query: Tensor, y_query: Tensor, weights: dict[str, Tensor], scale: float = 1.0
 ) -> dict[str, Tensor]:
-    """∂/∂(W_Q, W_K, W_V) of the mean cross-entropy of each repetition, each (R, e, e).
+    """∂/∂`weights` of the mean cross-entropy of each repetition, each (R, e, e).
 
+    `weights` holds W_Q, W_K, W_V, and W_P where the values are projected; the rest is as in `gradient` and `Row.of`.
     See `def-sphere-classification`.
     """
-    d = tokens.shape[-2] - y_query.shape[-1]
-    slope = gradient(kind, tokens, y_query, Row.of(W_Q, W_K, W_V, d))
-    to_Q, to_K, to_V = torch.zeros_like(W_Q), W_Q[..., :d] @ slope.A, torch.zeros_like(W_V)
-    to_Q[..., :d] = W_K @ slope.A.mT
-    to_V[..., d:, :] = slope.V
-    return {"W_Q": to_Q, "W_K": to_K, "W_V": to_V}
+    d, W_P = x_query.shape[-1], weights.get("W_P")
+    W_Q, W_K, W_V = (weights[name] for name in ("W_Q", "W_K", "W_V"))
+    slope = gradient(kind, tokens, x_query, y_query, Row.of(W_Q, W_K, W_V, d, W_P, scale))
+    to_Q = torch.zeros_like(W_Q)
+    to_Q[..., :d] = scale * W_K @ slope.A.mT
+    found = {"W_Q": to_Q, "W_K": scale * W_Q[..., :d] @ slope.A}
+    labels = torch.zeros_like(W_V)
+    if W_P is None:
+        labels[..., d:, :] = slope.V
+        return found | {"W_V": labels}
+    labels[..., d:, :] = slope.V @ W_V.mT
+    return found | {"W_V": W_P[..., d:, :].mT @ slope.V, "W_P": labels}

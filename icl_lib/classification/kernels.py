@@ -80,13 +80,14 @@ class KernelStep:
     """One step of gradient descent on cross-entropy from 0, up to its two free numbers, width β and rate η.
 
     `family`: the kernel. `rate`: what η is divided by: `"n"` or `"sqrt n"` (the same for every query), or the sum
-    of |k(x_i, x_query)| over the `"context"` or the `"context and query"` (k(x_query, x_query) added), which is
-    what a softmax does. `centre`: what is taken off the labels, 1/C (`"classes"`, the gradient's) or their mean
-    over the `"context"`. `heads`: `"two"` adds a second kernel with −β and a rate of its own.
+    of |k(x_i, x_query)| over the `"context"`, which is what a softmax does, or over the `"context and query"`
+    (k(x_query, x_query) added), which is what it does where the query attends to itself. `centre`: what is taken off
+    the labels, 1/C (`"classes"`, the gradient's) or their mean over the `"context"`. `heads`: `"two"` adds a second
+    kernel with −β and a rate of its own.
     """
 
     family: str = "exponential"
-    rate: str = "context and query"
+    rate: str = "context"
     centre: str = "classes"
     heads: str = "one"
 

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import xarray
@@ -18,6 +18,7 @@ from icl_lib.classification.descent import (
     linear_classifier_steps,
     minimise_over_widths,
 )
+from icl_lib.classification.fitted_steps import LINEAR, OWN_TOKEN
 from icl_lib.classification.kernels import KernelStep, Scores
 from icl_lib.running.device import DEVICES
 from icl_lib.running.streams import stream
@@ -54,8 +55,8 @@ class ReferenceLadder:
         if not isinstance(self.task, SphereClassification):
             raise TypeError(f"task must be a SphereClassification, got {self.task!r}")
         # The posterior that is sampled, and the kernel on the sphere, belong to the task without variations.
-        if self.task != SphereClassification(self.task.n, self.task.d, self.task.classes):
-            raise ValueError(f"task must have no variation of its contexts, got {self.task}")
+        if self.task != SphereClassification(self.task.n, self.task.d, self.task.classes, balance="none"):
+            raise ValueError(f'task must have balance="none" and no other variation of its contexts, got {self.task}')
         for name in ("tuning", "test", "sampled"):
             check_integer(name, getattr(self, name), 1)
         check_integer("sampled", self.sampled, 1, self.test)
@@ -78,9 +79,9 @@ class ReferenceLadder:
         test, w = self.task.sample_with_classes(self.test, stream(self.seed, "test"))
         rungs: dict[str, Predictor] = {
             "nearest neighbours": nearest_neighbours(tune),
-            "one softmax step": one_step(KernelStep(), many),
-            "one linear step": one_step(KernelStep("linear", "n"), many),
-            "one step, two softmax heads": one_step(KernelStep(heads="two"), many),
+            "one softmax step": one_step(OWN_TOKEN, many),
+            "one linear step": one_step(LINEAR, many),
+            "one step, two softmax heads": one_step(replace(OWN_TOKEN, heads="two"), many),
             **{f"{k} kernel steps": kernel_steps(tune, k) for k in self.kernel_steps},
             **{f"{k} linear steps": linear_steps(tune, k) for k in self.linear_steps},
             "logistic regression": logistic_regression(tune),

@@ -7,7 +7,7 @@ import xarray
 from torch import Tensor
 
 from icl_lib import alignment
-from icl_lib.classification.closeness import STEPS, ClassifierCloseness
+from icl_lib.classification.closeness import ClassifierCloseness
 from icl_lib.classification.contexts import Examples
 from icl_lib.classification.descent import cross_entropy, fit_rate
 from icl_lib.classification.kernels import Scores
@@ -31,11 +31,11 @@ def excess_parts(config: ClassifierCloseness, result: xarray.Dataset) -> pandas.
     tuning = config.task.sample(config.tuning, stream(config.seed, "tune"))
     rows = []
     for repetition, (beta, gain) in enumerate(
-        zip(learned_width(result, config.task.d).tolist(), learned_gain(result, config.task.d).tolist(), strict=True)
+        zip(learned_width(result).tolist(), learned_gain(result).tolist(), strict=True)
     ):
-        (best,), _ = fit_rate(_features(tuning, beta), tuning.y_query)
+        (best,), _ = fit_rate(_features(config, tuning, beta), tuning.y_query)
         test = config.task.sample(config.test, stream(config.seed, "test", repetition))
-        features = _features(test, beta).squeeze(-1)
+        features = _features(config, test, beta).squeeze(-1)
         as_learned, as_fitted = (_loss(eta * features, test.y_query) for eta in (gain, best))
         end = result.isel(repetition=repetition, step=-1)
         rows.append(
@@ -46,12 +46,6 @@ def excess_parts(config: ClassifierCloseness, result: xarray.Dataset) -> pandas.
             }
         )  # fmt: skip
     return pandas.DataFrame(rows)
-
-
-def parts_by_sign(parts: pandas.DataFrame) -> dict[str, pandas.DataFrame]:
-    """The rows of `excess_parts` that ended with β > 0, and those with β < 0; a group without any is left out."""
-    groups = {"β > 0": parts[parts.width > 0], "β < 0": parts[parts.width <= 0]}
-    return {sign: group for sign, group in groups.items() if len(group)}
 
 
 def mean_parts(parts: pandas.DataFrame, loss: float) -> dict[str, Measurement]:
@@ -70,26 +64,24 @@ def mean_parts(parts: pandas.DataFrame, loss: float) -> dict[str, Measurement]:
     return means | {name: rounded(means[name].value) for name in shared}
 
 
-def learned_widths(place: str, config: ClassifierCloseness, result: xarray.Dataset) -> pandas.DataFrame:
-    """Fitted and learned width and gain of a setting called `place`, and what the learned width costs.
+def learned_widths(
+    place: str, config: ClassifierCloseness, result: xarray.Dataset
+) -> tuple[pandas.DataFrame, dict[str, object]]:
+    """Width and gain of every training of a setting called `place`, and a row of means over all of them.
 
-    One row; where trainings ended at both signs of β, a row for each. `deviation` is that of the learned widths.
+    The frame has the columns of `excess_parts`, the setting and the fitted width; the row says in how many the width is
+    negative, and gives the means of what is missing.
     """
-    groups, loss = parts_by_sign(excess_parts(config, result)), float(result.loss_gd.mean())
-    rows = []
-    for sign, group in groups.items():
-        ends = mean_parts(group, loss)
-        rows.append(
-            {
-                "setting": place if len(groups) == 1 else f"{place}, {sign}",
-                "C": config.task.classes, "n": config.task.n, "d": config.task.d, "trainings": len(group),
-                "fitted": rounded(result.beta), "learned": ends["width"],
-                "deviation": group.width.std(ddof=1) if len(group) > 1 else 0.0,
-                "gain fitted": rounded(result.eta), "gain learned": ends["gain"],
-                "L_SA − L_GD": ends["excess"], "width off": ends["width off"],
-            }
-        )  # fmt: skip
-    return pandas.DataFrame(rows)
+    parts, loss = excess_parts(config, result), float(result.loss_gd.mean())
+    ends = mean_parts(parts, loss)
+    row = {
+        "setting": place, "β fitted": rounded(result.beta), "gain fitted": rounded(result.eta),
+        "β < 0": f"{int((parts.width < 0).sum())} of {len(parts)}",
+        "L_GD": mean_over(result.loss_gd.isel(step=-1), 1.0),
+        "L_SA − L_GD": ends["excess"], "off structure": ends["off structure"], "gain off": ends["gain off"],
+        "width off": ends["width off"],
+    }  # fmt: skip
+    return parts.assign(setting=place, fitted=float(result.beta)), row
 
 
 def with_own_step(config: ClassifierCloseness, result: xarray.Dataset) -> xarray.Dataset:
@@ -99,11 +91,11 @@ def with_own_step(config: ClassifierCloseness, result: xarray.Dataset) -> xarray
     step differs by what lies beside the construction's pattern only.
     """
     _check_softmax(config)
-    width, gain = learned_width(result, config.task.d).tolist(), learned_gain(result, config.task.d).tolist()
+    width, gain = learned_width(result).tolist(), learned_gain(result).tolist()
     found: dict[str, list[numpy.ndarray]] = {"loss": [], "probability": [], "entropy": []}
     for repetition, beta, eta in zip(result.repetition.values.tolist(), width, gain, strict=True):
         test = config.task.sample(config.test, stream(config.seed, "test", repetition))
-        own = eta * _features(test, beta).squeeze(-1)
+        own = eta * _features(config, test, beta).squeeze(-1)
         p = torch.softmax(own, dim=-1)
         found["loss"].append(cross_entropy(own, test.y_query).numpy())
         found["probability"].append((p * test.y_query).sum(-1).numpy())
@@ -118,8 +110,8 @@ def _check_softmax(config: ClassifierCloseness) -> None:
         raise ValueError(f"config must be one of softmax attention, got attention={config.attention!r}")
 
 
-def _features(context: Examples, beta: float) -> Tensor:
-    return STEPS["softmax"].features(Scores.of_examples(context), beta)
+def _features(config: ClassifierCloseness, context: Examples, beta: float) -> Tensor:
+    return config.step.features(Scores.of_examples(context), beta)
 
 
 def _loss(logits: Tensor, y: Tensor) -> float:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy
 import pandas
@@ -10,17 +11,69 @@ from numpy.typing import ArrayLike
 from scipy.stats import norm
 
 from icl_lib.classification.contexts import SphereClassification
-from icl_lib.classification.descent import fit
-from icl_lib.classification.fitted_steps import LINEAR, SOFTMAX, collect, compare, contexts
+from icl_lib.classification.fitted_steps import LINEAR, OWN_TOKEN, SOFTMAX, FittedSteps
+from icl_lib.classification.kernels import KernelStep
 from icl_lib.classification.summaries import crosses, crossing
-from icl_lib.running.device import one_thread
-from icl_lib.running.validation import check_integer, check_number
-from icl_lib.statistics import RESOLVED, Measurement, over_runs, rounded, z_score
+from icl_lib.running.sweep import sweep
+from icl_lib.running.validation import check_choice, check_integer, check_number
+from icl_lib.statistics import RESOLVED, Measurement, over_runs
 
 # What can be said of a difference linear − softmax.
 AHEAD = ("softmax", "linear", "not resolved")
 # Blocks of contexts that a jackknife leaves out one at a time.
 GROUPS = 20
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A kind of contexts with the softmax step that goes with it. See `fig-regimes`."""
+
+    balance: str
+    softmax: KernelStep
+
+    def task(self, classes: int, n: int, d: int) -> SphereClassification:
+        """The task at (C, n, d); with balanced classes n is cut to a multiple of C."""
+        length = n if self.balance == "none" else max(1, n // classes) * classes
+        return SphereClassification(length, d, classes, balance=self.balance)
+
+
+# The authors' setting; class-balanced contexts whose query is uniform and attends to itself; and the same with points
+# uniform too, so that classes fall as they may.
+VARIANTS = {
+    "authors": Variant("context and query", SOFTMAX),
+    "balanced": Variant("context", OWN_TOKEN),
+    "uniform": Variant("none", OWN_TOKEN),
+}
+
+
+def fitted_cells(
+    variant: str, sizes: Sequence[tuple[int, int, int]], tuning: int, test: int, seed: int
+) -> pandas.DataFrame:
+    """Linear and softmax step fitted and compared at every (C, n, d) of `sizes`, a row each."""
+    check_choice("variant", variant, VARIANTS)
+    kind = VARIANTS[variant]
+    tasks = [kind.task(*size) for size in sizes]
+    results = sweep([FittedSteps(task, (LINEAR, kind.softmax), tuning=tuning, test=test, seed=seed) for task in tasks])
+    return pandas.DataFrame(
+        [
+            {
+                "C": task.classes, "n": task.n, "d": task.d,
+                "loss_linear": float(result.loss[0]), "loss_softmax": float(result.loss[1]),
+                "error_linear": float(result.loss_error[0]), "error_softmax": float(result.loss_error[1]),
+                "difference": float(result.difference[1]), "standard_error": float(result.standard_error[1]),
+                "variant": variant, "method": "fitted", "beta": float(result.beta[1]),
+                "at_bound": bool(result.at_bound[1]),
+            }
+            for task, result in zip(tasks, results, strict=True)
+        ]
+    )  # fmt: skip
+
+
+def greatest_deficits(frame: pandas.DataFrame, by: str = "d") -> dict[int, Measurement]:
+    """For every value of `by` the largest loss of softmax − loss of linear over its cells, with that cell's error."""
+    worst = frame.loc[frame.groupby(by).difference.idxmin()]
+    pairs = zip(worst[by], worst.difference, worst.standard_error, strict=True)
+    return {int(value): Measurement(-difference, error) for value, difference, error in pairs}
 
 
 def simultaneous_limit(cells: int, level: float = 0.05, sides: int = 1) -> float:
@@ -33,18 +86,6 @@ def simultaneous_limit(cells: int, level: float = 0.05, sides: int = 1) -> float
     check_integer("sides", sides, 1, 2)
     check_number("level", level, above=0, maximum=0.5)
     return float(norm.isf((1 - (1 - level) ** (1 / cells)) / sides))
-
-
-def at_width(task: SphereClassification, width: float, tuning: int, test: int, seed: int) -> Measurement:
-    """Loss of the linear step − loss of the softmax step with β = `width`, paired; rates are fitted, the width is not.
-
-    The contexts are those of `FittedSteps` with the same numbers.
-    """
-    with one_thread():
-        scores, y = collect(contexts(task, tuning, "tune", seed))
-        fits = [fit(LINEAR, scores, y), fit(SOFTMAX, scores, y, (width, width))]
-        found = compare(fits, contexts(task, test, "test", seed)).isel(step=1)
-    return Measurement(float(found.difference), float(found.standard_error))
 
 
 def measured(
@@ -77,18 +118,6 @@ def tally(frame: pandas.DataFrame) -> dict[str, int]:
     return {answer: answers.count(answer) for answer in AHEAD}
 
 
-def least_scores(frame: pandas.DataFrame, by: str = "d", fit_error: float = 0.0) -> dict[int, Measurement]:
-    """For every value of `by` the least `difference` of its cells in units of their error.
-
-    The error is the root of the sum of squares of `standard_error`, which knows of the test contexts only, and
-    `fit_error`. A score has no error of its own: the limit that it is held against allows for it.
-    """
-    check_number("fit_error", fit_error, minimum=0)
-    scores = [z_score(row.difference, math.hypot(row.standard_error, fit_error)) for row in frame.itertuples()]
-    least = pandas.Series(scores, index=frame[by].to_numpy()).groupby(level=0).min()
-    return {int(value): rounded(score, scale=max(1.0, abs(score))) for value, score in least.items()}
-
-
 def crossings(frame: pandas.DataFrame) -> pandas.DataFrame:
     """For every d the length n* at which softmax gets ahead for good, with its error; nan where that is not clear.
 
@@ -118,18 +147,6 @@ def crossing_words(border: pandas.DataFrame) -> list[Measurement | str]:
         length if row.answer == "yes" else "none" if row.answer == "no" else row.answer
         for length, row in zip(lengths, border.itertuples(), strict=True)
     ]
-
-
-def shifts(frame: pandas.DataFrame) -> dict[str, Measurement]:
-    """|trained − fitted| by setting, from contexts of their own; rows without a fitted difference are left out."""
-    found = {}
-    for row in frame.itertuples():
-        if math.isfinite(row.difference_fitted):
-            error = math.hypot(row.standard_error, row.standard_error_fitted)
-            found[f"C = {row.C}, n = {row.n}, d = {row.d}"] = Measurement(
-                abs(row.difference - row.difference_fitted), error
-            )
-    return found
 
 
 def relative_quantiles(values: ArrayLike, levels: Sequence[float], groups: int = GROUPS) -> list[Measurement]:

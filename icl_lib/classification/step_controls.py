@@ -1,14 +1,14 @@
 """Steps that explain a comparison or must fail it: half of a context, a rate from elsewhere, a width that is wrong."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import xarray
 from torch import Tensor
 
 from icl_lib.classification.contexts import SphereClassification
-from icl_lib.classification.descent import WIDTHS, fit
-from icl_lib.classification.fitted_steps import LINEAR, SOFTMAX, collect, compare, contexts
+from icl_lib.classification.descent import SIGNS, WIDTHS, fit
+from icl_lib.classification.fitted_steps import LINEAR, OWN_TOKEN, SOFTMAX, collect, compare, contexts
 from icl_lib.classification.kernels import KernelStep, Scores
 from icl_lib.running.device import DEVICES
 from icl_lib.running.validation import check_choice, check_integer
@@ -29,25 +29,33 @@ class ForeignRateStep(KernelStep):
     """The kernel step with rates of the adaptive form, each given to the next context; width and gain are its own."""
 
     def checked_features(self, scores: Scores, beta: float) -> Tensor:
-        """As `KernelStep`'s with the factor n/(S + 1) of another context, S = Σ e^{β(⟨x_j, x_query⟩ − 1)}."""
+        """As `KernelStep`'s with the factor n/(S + m) of another context, S = Σ e^{β(⟨x_j, x_query⟩ − 1)}.
+
+        m = 1 with the rate over `"context and query"`, else 0.
+        """
         fixed = KernelStep(rate="n").checked_features(scores, beta)
-        rate = scores.s.shape[-1] / (torch.exp(beta * (scores.s - 1)).sum(-1) + 1)
+        total = torch.exp(beta * (scores.s - 1)).sum(-1) + (self.rate == "context and query")
+        rate = scores.s.shape[-1] / total
         return fixed * rate.roll(1, dims=-1)[..., None, None]
 
 
-# Each with the widths allowed: found by search between them, or given where they are equal.
-STEPS: dict[str, tuple[KernelStep, tuple[float, float]]] = {
-    "linear": (LINEAR, WIDTHS),
-    "softmax": (SOFTMAX, WIDTHS),
-    "linear, near side": (NearStep("linear", "n"), WIDTHS),
-    "softmax, near side": (NearStep(), WIDTHS),
-    "linear, centred": (KernelStep("linear", "n", centre="context"), WIDTHS),
-    "softmax, centred": (KernelStep(centre="context"), WIDTHS),
-    "linear, near side, centred": (NearStep("linear", "n", centre="context"), WIDTHS),
-    "softmax, wrong sign": (SOFTMAX, (-WIDTHS[1], -WIDTHS[0])),
-    "exponential, fixed rate": (KernelStep(rate="n"), WIDTHS),
-    "exponential, foreign rate": (ForeignRateStep(), WIDTHS),
-    "exponential, fixed rate, width 1": (KernelStep(rate="n"), (1.0, 1.0)),
+# Each with the sizes of width allowed, one number twice where it is given, and the signs. "softmax" has the query's own
+# token, "masked" has not.
+STEPS: dict[str, tuple[KernelStep, tuple[float, float], tuple[int, ...]]] = {
+    "linear": (LINEAR, WIDTHS, SIGNS),
+    "masked": (SOFTMAX, WIDTHS, SIGNS),
+    "masked, β > 0": (SOFTMAX, WIDTHS, (1,)),
+    "masked, foreign rate": (ForeignRateStep(), WIDTHS, (1,)),
+    "softmax": (OWN_TOKEN, WIDTHS, SIGNS),
+    "linear, near side": (NearStep("linear", "n"), WIDTHS, SIGNS),
+    "softmax, near side": (NearStep(rate="context and query"), WIDTHS, (1,)),
+    "linear, centred": (KernelStep("linear", "n", centre="context"), WIDTHS, SIGNS),
+    "softmax, centred": (replace(OWN_TOKEN, centre="context"), WIDTHS, SIGNS),
+    "linear, near side, centred": (NearStep("linear", "n", centre="context"), WIDTHS, SIGNS),
+    "softmax, wrong sign": (OWN_TOKEN, WIDTHS, (-1,)),
+    "exponential, fixed rate": (KernelStep(rate="n"), WIDTHS, (1,)),
+    "exponential, foreign rate": (ForeignRateStep(rate="context and query"), WIDTHS, (1,)),
+    "exponential, fixed rate, width 1": (KernelStep(rate="n"), (1.0, 1.0), (1,)),
 }
 
 
@@ -75,6 +83,6 @@ class NamedSteps:
     def compute(self, device: torch.device) -> xarray.Dataset:
         """What `compare` returns, with the names along `step`. Arithmetic is the CPU's, as for other fitted steps."""
         scores, y = collect(contexts(self.task, self.tuning, "tune", self.seed))
-        fits = [fit(step, scores, y, widths) for step, widths in (STEPS[name] for name in self.names)]
+        fits = [fit(step, scores, y, widths, signs) for step, widths, signs in (STEPS[name] for name in self.names)]
         tested = compare(fits, contexts(self.task, self.test, "test", self.seed))
         return tested.assign_coords(step=list(self.names))

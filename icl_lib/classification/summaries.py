@@ -4,7 +4,7 @@ Apart from the experiment, so that a change of what is printed makes no training
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy
 import pandas
@@ -15,8 +15,9 @@ from scipy.stats import norm
 from torch import Tensor
 
 from icl_lib.classification.head import Row
+from icl_lib.classification.printed import STARTS
 from icl_lib.running.validation import check_integer
-from icl_lib.statistics import RESOLVED, Measurement, median, over_repetitions, over_runs, rounded, wilson, within
+from icl_lib.statistics import RESOLVED, Measurement, median, over_repetitions, over_runs, rounded, wilson
 
 # What the claims allow a head beside its step: a difference of the losses, and the least Model Cos.
 LOSS_LIMIT = 0.02
@@ -45,59 +46,52 @@ def scatter_table(
     return pandas.concat(frames, ignore_index=True)
 
 
-def layer_blocks(result: xarray.Dataset, d: int) -> dict[str, Tensor]:
-    """The last A = W_QᵀW_K and V of every repetition in blocks, for the query's row: (R, ., .) each.
+def layer_blocks(result: xarray.Dataset) -> dict[str, Tensor]:
+    """The last scores A and values V of every repetition in blocks, for the query's row: (R, ., .) each.
 
     A_xx and A_xy are the scores' blocks; V_yx and V_yy the values', with V_yy's column means taken out: they add
     the same number to every class and Adam lets them drift.
     """
-    A, V = _row(result, d)
+    A, V = _row(result)
     V = V - V.mean(-2, keepdim=True)
+    d = A.shape[-2]
     return {"A_xx": A[..., :d], "A_xy": A[..., d:], "V_yx": V[..., :d], "V_yy": V[..., d:]}
 
 
-def learned_width(result: xarray.Dataset, d: int) -> Tensor:
+def learned_width(result: xarray.Dataset) -> Tensor:
     """β as learned, the mean of A_xx's diagonal, for every repetition (R,); negative in the wrong basin."""
-    return _row(result, d).width
+    return _row(result).width
 
 
-def width_by_training(result: xarray.Dataset, d: int) -> list[Measurement]:
+def width_by_training(result: xarray.Dataset) -> list[Measurement]:
     """β as learned in every training, to three digits, of less than 1 to hundredths: read against ten times its size.
 
     The loss hardly knows a single width more closely, and along its flat ground Adam carries rounding on.
     """
-    return [rounded(beta, 10 * max(1.0, abs(beta))) for beta in learned_width(result, d).tolist()]
+    return [rounded(beta, 10 * max(1.0, abs(beta))) for beta in learned_width(result).tolist()]
 
 
-def by_sign(result: xarray.Dataset, d: int) -> dict[str, xarray.Dataset]:
-    """The repetitions that ended with β > 0, and those with β < 0; a group without any is left out."""
-    positive = learned_width(result, d).numpy() > 0
-    groups = {"β > 0": positive, "β < 0": ~positive}
-    return {name: result.isel(repetition=chosen) for name, chosen in groups.items() if chosen.any()}
+def _row(result: xarray.Dataset) -> Row:
+    return Row(torch.from_numpy(result.A.values), torch.from_numpy(result.V.values))
 
 
-def _row(result: xarray.Dataset, d: int) -> Row:
-    W_Q, W_K, W_V = (torch.from_numpy(result[name].values) for name in ("W_Q", "W_K", "W_V"))
-    return Row.of(W_Q, W_K, W_V, d)
-
-
-def learned_gain(result: xarray.Dataset, d: int) -> Tensor:
+def learned_gain(result: xarray.Dataset) -> Tensor:
     """η as learned, the multiple of I − 11ᵀ/C nearest to V_yy, for every repetition (R,)."""
-    values = layer_blocks(result, d)["V_yy"]
+    values = layer_blocks(result)["V_yy"]
     # V_yy's columns are centred, so its trace is its product with the pattern, whose square is C − 1.
     return torch.diagonal(values, dim1=-2, dim2=-1).sum(-1) / (values.shape[-1] - 1)
 
 
-def off_structure(result: xarray.Dataset, d: int) -> Tensor:
+def off_structure(result: xarray.Dataset) -> Tensor:
     """The largest entry that a constructed layer leaves empty, over its block row's mean diagonal, (R,).
 
     Empty are A_xy, V_yx and what A_xx and V_yy hold beside a multiple of their pattern, V_yy's columns centred.
     """
-    blocks = layer_blocks(result, d)
+    blocks = layer_blocks(result)
     C = blocks["V_yy"].shape[-1]
     worst = []
     for main, side, pattern in (
-        ("A_xx", "A_xy", torch.eye(d)),
+        ("A_xx", "A_xy", torch.eye(blocks["A_xx"].shape[-1])),
         ("V_yy", "V_yx", torch.eye(C) - 1 / C),
     ):
         scale = (blocks[main] * pattern).sum((-2, -1), keepdim=True) / pattern.square().sum()
@@ -174,12 +168,6 @@ def mean_over(values: ArrayLike, scale: float) -> Measurement:
     return over_repetitions(array) if array.size > 1 else rounded(float(array[0]), scale)
 
 
-def clear_and_open(measured: Iterable[Measurement], low: float, high: float) -> tuple[int, int]:
-    """How many lie in [low, high] clearly, and of how many it is not resolved."""
-    answers = [within(one, low, high) for one in measured]
-    return answers.count(True), answers.count(None)
-
-
 def excess(result: xarray.Dataset, of: str = "loss_sa") -> Measurement:
     """Loss of the head (of a control, by its name) − loss of its step after training, mean over repetitions."""
     end = result.isel(step=-1)
@@ -192,12 +180,12 @@ def excess_by_training(result: xarray.Dataset) -> list[Measurement]:
     return [mean_over(row, float(result.context_loss_gd.mean())) for row in difference]
 
 
-def wrong_basin(result: xarray.Dataset, d: int) -> dict[str, int | float | Measurement | None]:
+def wrong_basin(result: xarray.Dataset) -> dict[str, int | float | Measurement | None]:
     """How many trainings ended with β < 0, Wilson's interval for their share, and the median excess on either side.
 
     None where no training ended on a side.
     """
-    wrong = learned_width(result, d).numpy() < 0
+    wrong = learned_width(result).numpy() < 0
     difference = (result.loss_sa - result.loss_gd).isel(step=-1).values
     lowest, highest = wilson(int(wrong.sum()), wrong.size)
     loss = float(result.loss_gd.mean())
@@ -238,12 +226,18 @@ def _ends(result: xarray.Dataset) -> dict[str, float]:
 
 
 def correlations(frame: pandas.DataFrame, first: str = "sa", second: str = "gd") -> dict[str, float]:
-    """Correlation over contexts of two models' loss, probability, entropy (of a `scatter_table`)."""
+    """Correlation over contexts of two models' loss, probability, entropy (of a `scatter_table`).
+
+    0 where one of them is the same for all contexts: a model that says nothing agrees with none.
+    """
     sa, gd = (frame[frame.model == model] for model in (first, second))
-    return {
-        name: float(numpy.corrcoef(sa[name].to_numpy(), gd[name].to_numpy())[0, 1])
-        for name in ("loss", "probability", "entropy")
-    }
+    return {name: _correlation(sa[name].to_numpy(), gd[name].to_numpy()) for name in ("loss", "probability", "entropy")}
+
+
+def _correlation(x: numpy.ndarray, y: numpy.ndarray) -> float:
+    if numpy.ptp(x) == 0 or numpy.ptp(y) == 0:
+        return 0.0
+    return float(numpy.corrcoef(x, y)[0, 1])
 
 
 def context_agreement(result: xarray.Dataset, first: str = "sa", second: str = "gd") -> dict[str, Measurement]:
@@ -253,3 +247,23 @@ def context_agreement(result: xarray.Dataset, first: str = "sa", second: str = "
         for repetition in range(result.sizes["repetition"])
     ]
     return {name: mean_over([one[name] for one in every], 1.0) for name in every[0]}
+
+
+def as_the_authors_measure(result: xarray.Dataset, d: int, kind: str) -> dict[str, object]:
+    """Preds Diff and Model Diff ÷ C at start and end and the cosine class by class, beside what the authors show.
+
+    See `sec-authors-measures`.
+    """
+    first, end, classes = result.isel(step=0), result.isel(step=-1), float(result.classes)
+    read = STARTS.get((kind, d), (math.nan, math.nan))
+
+    def per_class(values: xarray.DataArray) -> Measurement:
+        return mean_over(values / classes, 1.0)
+
+    return {
+        "d": d, "attention": kind,
+        "Preds Diff, start": per_class(first.preds_diff), "read, Preds Diff": read[0],
+        "Model Diff, start": per_class(first.model_diff_by_class), "read, Model Diff": read[1],
+        "Preds Diff, end": per_class(end.preds_diff), "Model Diff, end": per_class(end.model_diff_by_class),
+        "cosine, end": mean_over(end.cos_by_class, 1.0),
+    }  # fmt: skip

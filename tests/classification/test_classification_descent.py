@@ -30,7 +30,9 @@ rates = st.floats(-50, 200)
 
 
 def contexts(n, d, classes, seed=0, batch=4, **kwargs):
-    return SphereClassification(n, d, classes, **kwargs).sample(batch, stream(seed, "test"), dtype=torch.float64)
+    return SphereClassification(n, d, classes, **{"balance": "none", **kwargs}).sample(
+        batch, stream(seed, "test"), dtype=torch.float64
+    )
 
 
 def largest(difference, scale=1.0):
@@ -149,7 +151,7 @@ def test_a_narrow_kernel_is_the_nearest_neighbour(n, d, classes, seed, sigma):
 @pytest.mark.parametrize("adaptive", [True, False])
 @pytest.mark.parametrize("beta", [1e3, 1e6, 1e30, -1e6])
 def test_extreme_widths_give_numbers(beta, adaptive, include_query, dtype):
-    x, y, x_query, _ = SphereClassification(6, 3, 3).sample(50, stream(0, "test"), dtype=dtype)
+    x, y, x_query, _ = SphereClassification(6, 3, 3, balance="none").sample(50, stream(0, "test"), dtype=dtype)
     if not adaptive and beta < 0:
         beta = -200.0 if dtype == torch.float64 else -40.0
     step = kernel_classifier_step(x, y, x_query, beta, 5.0, adaptive=adaptive, include_query=include_query)
@@ -185,7 +187,7 @@ def test_kernels_are_one_at_the_point_itself_and_what_they_say(family):
 
 def test_two_heads_are_two_attention_heads():
     x, y, x_query, _ = contexts(12, 4, 3)
-    features = KernelStep(heads="two").features(Scores.of(x, y, x_query), 2.0)
+    features = KernelStep(rate="context and query", heads="two").features(Scores.of(x, y, x_query), 2.0)
     for head, beta in enumerate((2.0, -2.0)):
         single = kernel_classifier_step(x, y, x_query, beta, 1.0, adaptive=True, include_query=True)
         assert largest(features[..., head] - single) <= 1e-13
@@ -228,7 +230,7 @@ def test_fitted_rate_is_stationary_and_beats_its_neighbours():
 
 
 def test_fitted_width_is_a_minimum_and_recovers_a_loss_near_the_best_of_a_grid():
-    context = SphereClassification(40, 3, 4).sample(1500, stream(0, "tune"))
+    context = SphereClassification(40, 3, 4, balance="none").sample(1500, stream(0, "tune"))
     scores = Scores.of_examples(context)
     found = fit(KernelStep(), [scores], context.y_query)
     at = [
@@ -251,32 +253,56 @@ def test_the_query_row_is_the_layer(n, d, classes, seed, kind):
     context = contexts(n, d, classes, seed)
     generator = torch.Generator().manual_seed(seed)
     weights = [torch.randn(d + classes, d + classes, generator=generator, dtype=torch.float64) for _ in range(3)]
-    layer = self_attention(labelled_tokens(*context[:3]), *weights, kind=kind)[..., -1, d:]
-    row = logits(kind, token_columns(context), Row.of(*weights, d))
-    assert largest(layer - row, layer.abs().max()) <= 1e-12
+    for own in (True, False):
+        mask = torch.ones(n + 1, dtype=torch.bool)
+        mask[-1] = own
+        layer = self_attention(labelled_tokens(*context[:3]), *weights, kind=kind, mask=mask)[..., -1, d:]
+        row = logits(kind, token_columns(context, own), context.x_query, Row.of(*weights, d))
+        assert largest(layer - row, layer.abs().max()) <= 1e-12
 
 
+@pytest.mark.parametrize("projected", [True, False])
+@pytest.mark.parametrize("own", [True, False])
 @pytest.mark.parametrize("kind", ["linear", "softmax"])
-def test_gradients_and_sensitivities_match_autograd(kind):
-    n, d, classes, repetitions, batch = 7, 3, 4, 2, 3
+def test_gradients_and_sensitivities_match_autograd(kind, own, projected):
+    n, d, classes, repetitions, batch, scale = 7, 3, 4, 2, 3, 0.6
     context = contexts(n, d, classes, batch=repetitions * batch)
     generator = torch.Generator().manual_seed(0)
-    shape = (repetitions, d + classes, d + classes)
-    weights = [torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True) for _ in range(3)]
-    row = Row(*(part.unsqueeze(1) for part in Row.of(*weights, d)))
+    shape, names = (repetitions, d + classes, d + classes), ("W_Q", "W_K", "W_V", "W_P")[: 3 + projected]
+    weights = {n: torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True) for n in names}
+    whole = Row.of(weights["W_Q"], weights["W_K"], weights["W_V"], d, weights.get("W_P"), scale)
+    row = Row(*(part.unsqueeze(1) for part in whole))
     x_query = context.x_query.clone().requires_grad_()
-    tokens = token_columns(context._replace(x_query=x_query)).unflatten(0, (repetitions, batch))
+    tokens = token_columns(context._replace(x_query=x_query), own).unflatten(0, (repetitions, batch))
+    queries = x_query.unflatten(0, (repetitions, batch))
     y_query = context.y_query.view(repetitions, batch, classes)
-    out = logits(kind, tokens, row)
-    expected = torch.autograd.grad(cross_entropy(out, y_query).mean(1).sum(), weights, retain_graph=True)
-    found = weight_gradient(kind, tokens.detach(), y_query, *(w.detach() for w in weights))
-    for name, value in zip(("W_Q", "W_K", "W_V"), expected, strict=True):
+    out = logits(kind, tokens, queries, row)
+    loss = cross_entropy(out, y_query).mean(1).sum()
+    expected = torch.autograd.grad(loss, list(weights.values()), retain_graph=True)
+    detached = {name: value.detach() for name, value in weights.items()}
+    shown = (tokens.detach(), queries.detach().unsqueeze(2), y_query.unsqueeze(2))
+    found = weight_gradient(kind, *shown, detached, scale)
+    assert set(found) == set(names)
+    for name, value in zip(names, expected, strict=True):
         assert largest(found[name] - value, value.abs().max()) <= 1e-12
-    p, J = sensitivity(kind, tokens.detach(), Row(row.A.detach(), row.V.detach()))
+    p, J = sensitivity(kind, tokens.detach(), queries.detach(), Row(row.A.detach(), row.V.detach()), own)
     torch.testing.assert_close(p, torch.softmax(out, -1).detach())
     for c in range(classes):
         slope = torch.autograd.grad(torch.softmax(out, -1)[..., c].sum(), x_query, retain_graph=True)[0]
         assert largest(J[..., c, :].reshape(-1, d) - slope, slope.abs().max()) <= 1e-12
+
+
+@pytest.mark.parametrize("kind", ["linear", "softmax"])
+def test_several_queries_have_the_mean_of_their_gradients(kind):
+    context = SphereClassification(8, 3, 4).sample_every_query(6, stream(0, "test"), dtype=torch.float64)
+    tokens, generator = token_columns(context).unflatten(0, (2, 3)), torch.Generator().manual_seed(1)
+    names = ("W_Q", "W_K", "W_V", "W_P")
+    weights = {name: torch.randn(2, 7, 7, generator=generator, dtype=torch.float64) for name in names}
+    queries, targets = (part.unflatten(0, (2, 3)) for part in (context.x_query, context.y_query))
+    together = weight_gradient(kind, tokens, queries, targets, weights)
+    apart = [weight_gradient(kind, tokens, queries[:, :, [c]], targets[:, :, [c]], weights) for c in range(4)]
+    for name in names:
+        torch.testing.assert_close(together[name], torch.stack([one[name] for one in apart]).mean(0))
 
 
 def bad(**changes):
@@ -365,14 +391,14 @@ def test_bad_steps_in_a_row_and_bad_shapes_are_refused():
     with pytest.raises(ValueError, match="y must have shape"):
         token_columns(Examples(x, y[:, :2], x_query, y_query))
     with pytest.raises(ValueError, match="tokens must have shape"):
-        logits("linear", torch.zeros(2, 5, 3), Row(torch.zeros(3, 6), torch.zeros(3, 6)))
+        logits("linear", torch.zeros(2, 5, 3), torch.zeros(2, 3), Row(torch.zeros(3, 6), torch.zeros(3, 6)))
 
 
 @pytest.mark.parametrize("beta", [300.0, 1e6, -1e6])
 @pytest.mark.parametrize("n", [1, 2])
 def test_a_masked_query_with_few_neighbours_gives_numbers(n, beta):
     """All of e^{β⟨x, x'⟩} underflows or overflows in the dtype; the layer and the step must still agree."""
-    context = SphereClassification(n, 3, 3).sample(20, stream(0, "test"), dtype=torch.float32)
+    context = SphereClassification(n, 3, 3, balance="none").sample(20, stream(0, "test"), dtype=torch.float32)
     x, y, x_query, _ = context
     mask = torch.ones(n + 1, dtype=torch.bool)
     mask[-1] = False
@@ -382,7 +408,7 @@ def test_a_masked_query_with_few_neighbours_gives_numbers(n, beta):
     assert bool(torch.isfinite(layer).all())
     assert bool(torch.isfinite(step).all())
     assert n > 1 or torch.allclose(layer, step, atol=1e-5)
-    p, J = sensitivity("softmax", token_columns(context), Row.of(*weights, 3))
+    p, J = sensitivity("softmax", token_columns(context), x_query, Row.of(*weights, 3))
     assert bool(torch.isfinite(p).all() and torch.isfinite(J).all())
     with pytest.raises(ValueError, match="mask must let every token look at one token or more"):
         self_attention(labelled_tokens(x, y, x_query), *weights, kind="softmax", mask=torch.zeros_like(mask))
@@ -396,4 +422,4 @@ def test_bad_fits_and_rows_are_refused():
     with pytest.raises(ValueError, match="d must be in"):
         Row.of(*(torch.zeros(3, 4, 4),) * 3, d=3)
     with pytest.raises(ValueError, match="kind must be one of"):
-        logits("cubic", torch.zeros(2, 5, 3), Row(torch.zeros(3, 5), torch.zeros(2, 5)))
+        logits("cubic", torch.zeros(2, 5, 3), torch.zeros(2, 3), Row(torch.zeros(3, 5), torch.zeros(2, 5)))

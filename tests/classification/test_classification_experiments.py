@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from icl_lib.alignment import classifier_model_cos, classifier_model_diff, entropy
 from icl_lib.classification import classifiers as references
+from icl_lib.classification import closeness
 from icl_lib.classification.classifiers import GRID
 from icl_lib.classification.closeness import ClassifierCloseness, paper_scale, train_weights
 from icl_lib.classification.contexts import SphereClassification
@@ -18,6 +19,7 @@ from icl_lib.classification.descent import cross_entropy, kernel_classifier_step
 from icl_lib.classification.fitted_steps import (
     LINEAR,
     NEAR_ZERO,
+    OWN_TOKEN,
     SOFTMAX,
     AdaptiveRates,
     FittedSteps,
@@ -28,11 +30,9 @@ from icl_lib.classification.fitted_steps import (
 from icl_lib.classification.head import Row, logits, token_columns
 from icl_lib.classification.kernels import KernelStep
 from icl_lib.classification.ladder import ReferenceLadder
-from icl_lib.classification.parts import excess_parts, learned_widths, mean_parts, parts_by_sign, with_own_step
+from icl_lib.classification.parts import excess_parts, learned_widths, mean_parts, with_own_step
 from icl_lib.classification.summaries import (
-    by_sign,
     classification_table,
-    clear_and_open,
     context_agreement,
     correlations,
     crossing,
@@ -53,8 +53,12 @@ from icl_lib.running.device import one_thread
 from icl_lib.running.streams import stream
 from icl_lib.statistics import Measurement, rounded, wilson, z_score
 
-TASK = SphereClassification(20, 3, 3)
-SMALL = {"repetitions": 2, "steps": 40, "batch": 16, "tuning": 300, "test": 60, "record_every": 20}
+TASK = SphereClassification(21, 3, 3)
+UNIFORM = SphereClassification(20, 3, 3, balance="none")
+# A larger start and no clipping, so that few steps suffice to leave it.
+SMALL = {
+    "repetitions": 2, "steps": 40, "batch": 8, "tuning": 300, "test": 60, "record_every": 20, "init": 0.3, "clip": None,
+}  # fmt: skip
 CPU = torch.device("cpu")
 
 
@@ -96,8 +100,26 @@ def test_blocks_apart_stay_empty():
     for name in ("W_Q", "W_K"):
         assert not weights[name][..., 3:, :].any()
         assert not weights[name][..., :, 3:].any()
-    assert not weights["W_V"][..., :3, :].any()
-    assert weights["W_V"][..., 3:, 3:].abs().min() > 0
+    for name in ("W_V", "W_P"):
+        assert not weights[name][..., :3, :].any()
+        assert not weights[name][..., :, :3].any()
+        assert weights[name][..., 3:, 3:].abs().min() > 0
+
+
+def test_a_gradient_is_cut_to_its_norm_for_each_repetition_alone():
+    slopes = {"a": torch.tensor([[[3.0]], [[0.3]]]), "b": torch.tensor([[[4.0]], [[0.4]]])}
+    cut = closeness._clipped(slopes, 1.0)
+    assert cut["a"].flatten().tolist() == pytest.approx([0.6, 0.3])
+    assert cut["b"].flatten().tolist() == pytest.approx([0.8, 0.4])
+    assert closeness._clipped(slopes, None) is slopes
+
+
+def test_a_head_with_the_querys_own_token_trains_and_is_compared_with_its_own_step():
+    config = paper_scale(UNIFORM, "softmax", **SMALL, own_token=True, projected=False)
+    result = config.compute(CPU)
+    assert config.step.rate == "context and query"
+    assert "W_P" not in config.names
+    assert float(result.loss_sa.isel(step=-1).mean()) < float(result.loss_sa.isel(step=0).mean())
 
 
 def test_tables_and_numbers_of_a_result(small):
@@ -119,15 +141,15 @@ def test_tables_and_numbers_of_a_result(small):
     each = [correlations(scatter_table(result, 60, repetition=r))["entropy"] for r in range(2)]
     assert agreement.value == pytest.approx(numpy.mean(each))
     assert agreement.standard_error == pytest.approx(abs(each[0] - each[1]) / 2)
-    numpy.testing.assert_allclose(result.width[:, -1], learned_width(result, 3), rtol=1e-5)
-    blocks = layer_blocks(result, 3)
+    numpy.testing.assert_allclose(result.width[:, -1], learned_width(result), rtol=1e-5)
+    blocks = layer_blocks(result)
     assert {name: tuple(block.shape) for name, block in blocks.items()} == {
         "A_xx": (2, 3, 3),
         "A_xy": (2, 3, 3),
         "V_yx": (2, 3, 3),
         "V_yy": (2, 3, 3),
     }
-    assert learned_width(result, 3).shape == (2,)
+    assert learned_width(result).shape == (2,)
     assert blocks["V_yy"].sum(-2).abs().max() < 1e-4
     assert summary(result)["L_GD"].value == pytest.approx(float(result.loss_gd.mean()))
     assert paired(result, result).value == 0
@@ -162,29 +184,25 @@ def test_means_have_errors_and_a_single_value_its_scale():
     assert mean_over([1, 2, 3], 2.0).standard_error == pytest.approx(1 / math.sqrt(3))
 
 
-def test_only_clear_cases_count():
-    cases = [Measurement(0.5, 0.1), Measurement(0.9, 0.1), Measurement(1.1, 0.1), Measurement(2.0, 0.1)]
-    assert clear_and_open(cases, 0, 1) == (1, 2)
+def rows_of(A, V):
+    """A result that holds the last rows alone."""
+    return xarray.Dataset({"A": (("repetition", "input", "token"), A), "V": (("repetition", "class", "token"), V)})
 
 
 def test_a_constructed_layer_has_no_entries_off_structure():
     d, C = 3, 4
-    W = torch.zeros(2, 7, 7)
-    W[:, :d, :d] = torch.eye(d)
-    V = torch.zeros(2, 7, 7)
-    V[:, d:, d:] = 5 * torch.eye(C) + torch.arange(C)
-    weights = {name: (("repetition", "row", "column"), w.numpy()) for name, w in (("W_Q", W), ("W_K", W), ("W_V", V))}
-    result = xarray.Dataset(weights)
-    assert off_structure(result, d).tolist() == pytest.approx([0, 0], abs=1e-6)
+    A, V = numpy.zeros((2, d, d + C), dtype="float32"), numpy.zeros((2, C, d + C), dtype="float32")
+    A[:, :, :d] = numpy.eye(d)
+    V[:, :, d:] = 5 * numpy.eye(C) + numpy.arange(C)
+    result = rows_of(A, V)
+    assert off_structure(result).tolist() == pytest.approx([0, 0], abs=1e-6)
     spoilt = result.copy(deep=True)
-    spoilt.W_K[1, 0, 5] = 0.25
-    assert off_structure(spoilt, d).tolist() == pytest.approx([0, 0.25], abs=1e-6)
-    assert learned_width(result, d).tolist() == [1, 1]
-    assert learned_gain(result, d).tolist() == pytest.approx([5, 5])
-    assert width_by_training(result.assign(W_K=0.01 * result.W_K), d)[0] == Measurement(
-        float(numpy.float32(0.01)), 0, 10
-    )
-    assert str(width_by_training(result.assign(W_K=-7 * result.W_K), d)[1]) == "≈ -7.00"
+    spoilt.A[1, 0, 5] = 0.25
+    assert off_structure(spoilt).tolist() == pytest.approx([0, 0.25], abs=1e-6)
+    assert learned_width(result).tolist() == [1, 1]
+    assert learned_gain(result).tolist() == pytest.approx([5, 5])
+    assert width_by_training(result.assign(A=0.01 * result.A))[0] == Measurement(float(numpy.float32(0.01)), 0, 10)
+    assert str(width_by_training(result.assign(A=-7 * result.A))[1]) == "≈ -7.00"
 
 
 @pytest.mark.parametrize("kind", ["linear", "softmax"])
@@ -205,13 +223,10 @@ def test_the_parts_of_the_excess_add_up_and_name_what_is_off():
     total = parts["off structure"] + parts["gain off"] + parts["width off"]
     numpy.testing.assert_allclose(total, parts.excess, atol=1e-5)
     # A layer of the constructed form at another width: all of its excess is due to the width.
-    W = numpy.zeros((2, 6, 6), dtype="float32")
-    W[:, :3, :3] = math.sqrt(0.2 * float(result.beta)) * numpy.eye(3)
-    V = numpy.zeros_like(W)
-    V[:, 3:, 3:] = parts["gain that fits"].mean() * (numpy.eye(3) - 1 / 3)
-    layer = result.assign(
-        {name: (("repetition", "row", "column"), w) for name, w in (("W_Q", W), ("W_K", W), ("W_V", V))}
-    )
+    A, V = numpy.zeros((2, 3, 6), dtype="float32"), numpy.zeros((2, 3, 6), dtype="float32")
+    A[:, :, :3] = 0.2 * float(result.beta) * numpy.eye(3)
+    V[:, :, 3:] = parts["gain that fits"].mean() * (numpy.eye(3) - 1 / 3)
+    layer = result.assign({name: (result[name].dims, value) for name, value in (("A", A), ("V", V))})
     constructed = excess_parts(config, layer)
     assert constructed.width.to_numpy() == pytest.approx(0.2 * float(result.beta))
     assert constructed["gain that fits"].nunique() == 1
@@ -224,17 +239,12 @@ def test_the_parts_of_the_excess_add_up_and_name_what_is_off():
     alike = mean_parts(parts.assign(gain=[20.0, 20.0001]), 0.5)
     assert alike["gain"] == rounded(20.00005)
     assert alike["width"] == means["width"]
-    # One turned round: a row for each sign, named by it.
-    keys = W * numpy.array([1, -1], dtype="float32")[:, None, None]
-    apart = layer.assign(W_K=(("repetition", "row", "column"), keys))
-    assert {sign: len(group) for sign, group in parts_by_sign(excess_parts(config, apart)).items()} == {
-        "β > 0": 1,
-        "β < 0": 1,
-    }
-    assert learned_widths("here", config, apart).setting.tolist() == ["here, β > 0", "here, β < 0"]
-    (row,) = learned_widths("here", config, layer).to_dict("records")
-    assert (row["setting"], row["n"], row["trainings"], row["deviation"]) == ("here", 20, 2, 0)
-    assert row["fitted"] == rounded(result.beta)
+    # One turned round: still one row, that says so.
+    apart = layer.assign(A=layer.A * xarray.DataArray([1, -1], dims="repetition"))
+    frame, row = learned_widths("here", config, apart)
+    assert (row["setting"], row["β < 0"], len(frame)) == ("here", "1 of 2", 2)
+    frame, row = learned_widths("here", config, layer)
+    assert row["β fitted"] == rounded(result.beta)
     assert row["L_SA − L_GD"].value == pytest.approx(constructed.excess.mean())
     with pytest.raises(ValueError, match="config must be one of softmax attention"):
         excess_parts(paper_scale(TASK, "linear", **SMALL), result)
@@ -244,11 +254,10 @@ def test_the_parts_of_the_excess_add_up_and_name_what_is_off():
         both = with_own_step(config, found)
         return both.context_loss_own.values, both
 
-    W_own, V_own = (torch.from_numpy(matrix) for matrix in (W, V))
     for repetition in (0, 1):
         test = TASK.sample(config.test, stream(config.seed, "test", repetition))
-        row = Row.of(W_own, W_own, V_own, TASK.d)
-        p = torch.softmax(logits("softmax", token_columns(test), Row(row.A[repetition], row.V[repetition])), -1)
+        row = Row(torch.from_numpy(A[repetition]), torch.from_numpy(V[repetition]))
+        p = torch.softmax(logits("softmax", token_columns(test), test.x_query, row), -1)
         own, both = loss_and_own(layer)
         numpy.testing.assert_allclose(own[repetition], -(p * test.y_query).sum(-1).log(), atol=1e-5)
         numpy.testing.assert_allclose(both.context_entropy_own[repetition], entropy(p), atol=1e-5)
@@ -259,34 +268,18 @@ def test_the_parts_of_the_excess_add_up_and_name_what_is_off():
         with_own_step(paper_scale(TASK, "linear", **SMALL), result)
 
 
-def test_trainings_are_told_apart_by_the_sign_of_their_width():
-    W = numpy.stack([sign * numpy.eye(6, dtype="float32") for sign in (1, -1, 1)])
-    names = ("repetition", "row", "column")
-    keys = numpy.stack([numpy.eye(6, dtype="float32")] * 3)
-    result = xarray.Dataset({"W_Q": (names, W), "W_K": (names, keys), "W_V": (names, keys)})
-    result = result.assign_coords(repetition=[0, 1, 2])
-    groups = by_sign(result, 3)
-    assert {name: group.repetition.values.tolist() for name, group in groups.items()} == {
-        "β > 0": [0, 2],
-        "β < 0": [1],
-    }
-    assert list(by_sign(result.isel(repetition=[1]), 3)) == ["β < 0"]
-
-
 def test_the_wrong_basin_is_counted_and_has_a_median_of_its_own():
-    W = numpy.stack([sign * numpy.eye(6, dtype="float32") for sign in (1, -1, 1, 1)])
-    names = ("repetition", "row", "column")
-    keys = numpy.stack([numpy.eye(6, dtype="float32")] * 4)
+    A = numpy.stack([sign * numpy.eye(3, 6, dtype="float32") for sign in (1, -1, 1, 1)])
     losses = numpy.array([[2, 0.5], [2, 0.9], [2, 0.6], [2, 0.8]])
-    result = xarray.Dataset({"W_Q": (names, W), "W_K": (names, keys), "W_V": (names, keys)}).assign(
+    result = rows_of(A, numpy.ones((4, 3, 6), dtype="float32")).assign(
         loss_sa=(("repetition", "step"), losses), loss_gd=(("repetition", "step"), numpy.full((4, 2), 0.5))
     )
-    found = wrong_basin(result, 3)
+    found = wrong_basin(result)
     assert (found["wrong sign"], found["trainings"], found["share"]) == (1, 4, 0.25)
     assert (found["95 % from"], found["95 % to"]) == wilson(1, 4)
     assert found["median excess, right sign"].value == pytest.approx(0.1)
     assert found["median excess, wrong sign"] == Measurement(0.9 - 0.5, scale=0.5)
-    assert wrong_basin(result.isel(repetition=[0]), 3)["median excess, wrong sign"] is None
+    assert wrong_basin(result.isel(repetition=[0]))["median excess, wrong sign"] is None
 
 
 @pytest.mark.parametrize(
@@ -298,6 +291,7 @@ def test_the_wrong_basin_is_counted_and_has_a_median_of_its_own():
         ({"rate": 0.0}, "rate must be a finite number > 0"),
         ({"init": math.nan}, "init must be a finite number > 0"),
         ({"test": 0}, "test must be an integer >= 1"),
+        ({"clip": 0.0}, "clip must be a finite number > 0"),
         ({"warm_up": 10**6}, "warm_up must be an integer in"),
     ],
 )
@@ -326,7 +320,7 @@ def test_fitted_steps_are_paired_and_use_other_contexts_to_fit():
 
 
 def test_the_known_metric_sees_relevant_dimensions_only():
-    task = SphereClassification(20, 5, 3, relevant=2)
+    task = SphereClassification(20, 5, 3, relevant=2, balance="none")
     known, unknown = (FittedSteps(task, view=view, tuning=400, test=800).compute(CPU) for view in ("relevant", "all"))
     assert known.loss[1] < unknown.loss[1]
 
@@ -345,7 +339,7 @@ def test_mixed_lengths_share_one_set_of_numbers():
 
 
 def test_the_landscape_has_two_minima_and_the_wrong_one_is_higher():
-    land = Landscape(SphereClassification(50, 5, 5), points=8, tuning=400).compute(CPU)
+    land = Landscape(SphereClassification(50, 5, 5, balance="none"), OWN_TOKEN, points=8, tuning=400).compute(CPU)
     right, wrong = land.loss.where(land.beta > 0), land.loss.where(land.beta < 0)
     assert right.min() < wrong.min() < land.loss.sel(beta=NEAR_ZERO)
     best = land.isel(beta=int(numpy.nanargmin(right.values)))
@@ -377,9 +371,9 @@ def test_adaptive_rates_are_the_rates_of_the_step():
         (lambda: MixedLengths(TASK, (LINEAR,), (5,), (0,)), "a length must be an integer >= 1"),
         (lambda: Landscape(TASK, lowest=3.0, highest=1.0), "highest must be a finite number > 3"),
         (lambda: AdaptiveRates(TASK, test=0), "test must be an integer >= 1"),
-        (lambda: ReferenceLadder(TASK, sampled=10, test=5), "sampled must be an integer in"),
-        (lambda: ReferenceLadder(TASK, linear_steps=(0,)), "a number of steps must be"),
-        (lambda: ReferenceLadder(replace(TASK, noise=0.1)), "task must have no variation of its contexts"),
+        (lambda: ReferenceLadder(UNIFORM, sampled=10, test=5), "sampled must be an integer in"),
+        (lambda: ReferenceLadder(UNIFORM, linear_steps=(0,)), "a number of steps must be"),
+        (lambda: ReferenceLadder(replace(UNIFORM, noise=0.1)), 'task must have balance="none" and no other variation'),
     ],
 )
 def test_bad_comparisons_are_refused(make, message):
@@ -404,19 +398,21 @@ def test_comparisons_of_something_else_are_refused(make, message):
 
 
 def test_mixed_lengths_keep_the_variations_of_the_task():
-    noisy = replace(TASK, noise=0.4)
+    noisy = replace(UNIFORM, noise=0.4)
     lengths = {"lengths": (20,), "test_lengths": (20,), "tuning": 400, "test": 300}
-    plain, varied = (MixedLengths(task, (SOFTMAX,), **lengths).compute(CPU) for task in (TASK, noisy))
+    plain, varied = (MixedLengths(task, (SOFTMAX,), **lengths).compute(CPU) for task in (UNIFORM, noisy))
     assert float(varied.loss.max()) > 1.05 * float(plain.loss.max())
 
 
 def test_a_landscape_says_what_stands_in_for_width_0():
-    land = Landscape(SphereClassification(20, 3, 3), lowest=-2.0, highest=2.0, points=5, tuning=100).compute(CPU)
+    land = Landscape(
+        SphereClassification(20, 3, 3, balance="none"), lowest=-2.0, highest=2.0, points=5, tuning=100
+    ).compute(CPU)
     assert land.beta.values.tolist() == [-2.0, -1.0, NEAR_ZERO, 1.0, 2.0]
 
 
 def test_the_ladder_runs_from_neighbours_to_the_posterior():
-    config = ReferenceLadder(TASK, (4,), (2,), tuning=30, test=60, sampled=40, sweeps=200)
+    config = ReferenceLadder(UNIFORM, (4,), (2,), tuning=30, test=60, sampled=40, sweeps=200)
     result = config.compute(CPU)
     loss = result.loss.to_series()
     assert loss["posterior"] < loss["one linear step"]
@@ -450,7 +446,7 @@ def test_logistic_regression_copes_with_missing_classes():
 
 def test_kernel_logistic_regression_minimises_its_objective():
     """Against scikit-learn on features whose inner products are the kernel."""
-    context = SphereClassification(15, 2, 3).sample(1, stream(3, "test"), dtype=torch.float64)
+    context = SphereClassification(15, 2, 3, balance="none").sample(1, stream(3, "test"), dtype=torch.float64)
     x, y, x_query, _ = context
     beta, ridge = 1.5, 0.02
     p = references.kernel_logistic_regression(x, y, x_query, beta, ridge, iterations=800)
@@ -470,7 +466,7 @@ def test_kernel_logistic_regression_minimises_its_objective():
 def test_the_posterior_of_a_half_circle_is_known():
     """Two classes on the circle, no data but one point: the second vector must be the nearer one, nothing else."""
     batch = 400
-    task = SphereClassification(1, 2, 2)
+    task = SphereClassification(1, 2, 2, balance="none")
     context, w = task.sample_with_classes(batch, stream(0, "test"), dtype=torch.float64)
     p, halves = references.posterior(*context[:3], w, 200, stream(0, "test/chain"))
     assert halves.shape == (2, batch, 2)
@@ -488,7 +484,7 @@ def test_the_posterior_of_a_half_circle_is_known():
 
 
 def test_shares_of_an_arc_are_the_frequencies_along_it():
-    task = SphereClassification(12, 3, 4)
+    task = SphereClassification(12, 3, 4, balance="none")
     context, w = task.sample_with_classes(50, stream(0, "test"), dtype=torch.float64)
     chain = references._Chain(context.x, context.y, context.x_query, w, stream(0, "test/chain"))
     direction = chain._tangent(chain.w[:, 1])
@@ -504,7 +500,7 @@ def test_shares_of_an_arc_are_the_frequencies_along_it():
 
 
 def test_chains_stay_where_every_label_agrees():
-    task = SphereClassification(40, 3, 4)
+    task = SphereClassification(40, 3, 4, balance="none")
     context, w = task.sample_with_classes(30, stream(0, "test"), dtype=torch.float64)
     chain = references._Chain(context.x, context.y, context.x_query, w, stream(0, "test/chain"))
     for _ in range(20):
@@ -557,7 +553,9 @@ def test_z_scores():
 def test_rounding_does_not_lead_a_chain_elsewhere(grid, monkeypatch):
     """What another processor does to the last digit. The negative control: a grid too fine to matter."""
     monkeypatch.setattr(references, "GRID", grid)
-    context, w = SphereClassification(30, 4, 4).sample_with_classes(20, stream(0, "test"), dtype=torch.float64)
+    context, w = SphereClassification(30, 4, 4, balance="none").sample_with_classes(
+        20, stream(0, "test"), dtype=torch.float64
+    )
     noise = 1e-14 * torch.randn(w.shape, generator=torch.Generator().manual_seed(0), dtype=w.dtype)
     ends = []
     for start in (w, w * (1 + noise)):

@@ -14,7 +14,7 @@ from icl_lib.running.streams import stream
 
 @given(d=st.integers(2, 4), beta=st.floats(0, 3), degree=st.integers(0, 8), seed=st.integers(0, 99))
 def test_inner_products_are_the_series_of_the_kernel(d: int, beta: float, degree: int, seed: int) -> None:
-    x = SphereClassification(6, d, 2).sample(2, stream(seed, "test"), dtype=torch.float64).x
+    x = SphereClassification(6, d, 2, balance="none").sample(2, stream(seed, "test"), dtype=torch.float64).x
     phi, gram = exponential_features(x, beta, degree), beta * x @ x.mT
     assert phi.shape == (2, 6, math.comb(d + degree, degree))
     series = torch.stack([gram**k / math.factorial(k) for k in range(degree + 1)]).sum(0)

@@ -10,19 +10,19 @@ from scipy.stats import norm
 
 from icl_lib.classification.contexts import SphereClassification
 from icl_lib.classification.descent import fit
-from icl_lib.classification.fitted_steps import LINEAR, SOFTMAX, FittedSteps, collect, contexts
+from icl_lib.classification.fitted_steps import LINEAR, OWN_TOKEN, SOFTMAX, FittedSteps, collect, contexts
 from icl_lib.classification.kernels import KernelStep, Scores
 from icl_lib.classification.regimes import (
+    VARIANTS,
     ahead,
-    at_width,
     by_cell,
     crossing_words,
     crossings,
-    least_scores,
+    fitted_cells,
+    greatest_deficits,
     measured,
     relative_quantiles,
     share_removed,
-    shifts,
     simultaneous_limit,
     tally,
 )
@@ -31,7 +31,7 @@ from icl_lib.classification.summaries import crosses, crossing
 from icl_lib.running.device import one_thread
 from icl_lib.statistics import Measurement
 
-TASK = SphereClassification(30, 4, 4)
+TASK = SphereClassification(30, 4, 4, balance="none")
 CPU = torch.device("cpu")
 
 
@@ -62,26 +62,28 @@ def test_a_near_step_is_the_step_on_the_near_points(family, rate, centre):
 
 def test_a_query_alone_on_its_side_is_given_no_number_that_is_not_one():
     scores = Scores(torch.tensor([[-0.5, -0.1]]), torch.ones(1), torch.eye(2).unsqueeze(0))
-    for step in (NearStep(), NearStep("linear", "n")):
+    for step in (NearStep(rate="context and query"), NearStep("linear", "n")):
         assert torch.equal(step.features(scores, 2.0), torch.zeros(1, 2, 1))
 
 
 def test_foreign_rates_are_the_same_rates_elsewhere():
     scores, _ = next(contexts(TASK, 6, "test", 0))
-    own, foreign = SOFTMAX.features(scores, 4.0), ForeignRateStep().features(scores, 4.0)
     fixed = KernelStep(rate="n").features(scores, 4.0)
-    torch.testing.assert_close((foreign / fixed).roll(-1, 0), own / fixed, rtol=1e-4, atol=1e-6)
+    for rate in ("context", "context and query"):
+        own, foreign = KernelStep(rate=rate).features(scores, 4.0), ForeignRateStep(rate=rate).features(scores, 4.0)
+        torch.testing.assert_close((foreign / fixed).roll(-1, 0), own / fixed, rtol=1e-4, atol=1e-6)
 
 
 def fitted(name, scores, y):
-    step, widths = STEPS[name]
-    return fit(step, scores, y, widths)
+    step, widths, signs = STEPS[name]
+    return fit(step, scores, y, widths, signs)
 
 
 def test_widths_are_searched_on_the_side_allowed():
     scores, y = collect(contexts(TASK, 400, "tune", 0))
-    plain = fit(SOFTMAX, scores, y)
-    assert fit(SOFTMAX, scores, y, (0.05, 5000.0)) == plain
+    plain = fit(OWN_TOKEN, scores, y)
+    assert plain == fitted("softmax", scores, y)
+    assert plain.beta == pytest.approx(fit(OWN_TOKEN, scores, y, (0.05, 5000.0), (1,)).beta, rel=2e-3)
     wrong = fitted("softmax, wrong sign", scores, y)
     assert wrong.beta < 0
     assert wrong.eta[0] < 0
@@ -92,7 +94,9 @@ def test_widths_are_searched_on_the_side_allowed():
     assert fitted("linear", scores, y) == fit(LINEAR, scores, y)
 
 
-@pytest.mark.parametrize("task", [SphereClassification(100, 5, 5), SphereClassification(40, 2, 5)])
+@pytest.mark.parametrize(
+    "task", [SphereClassification(100, 5, 5, balance="none"), SphereClassification(40, 2, 5, balance="none")]
+)
 def test_rounding_does_not_move_a_fitted_width(task):
     """What another processor does to float32 scores; a search in float32 ends up to 10⁻³ from where it would."""
     (batch,), y = collect(contexts(task, 300, "tune", 0))
@@ -106,7 +110,7 @@ def test_rounding_does_not_move_a_fitted_width(task):
 
 def test_named_steps_are_those_of_the_comparison_of_fitted_steps():
     named = NamedSteps(TASK, ("linear", "softmax"), tuning=300, test=400).compute(CPU)
-    plain = FittedSteps(TASK, tuning=300, test=400).compute(CPU)
+    plain = FittedSteps(TASK, (LINEAR, OWN_TOKEN), tuning=300, test=400).compute(CPU)
     assert named.step.values.tolist() == ["linear", "softmax"]
     numpy.testing.assert_array_equal(named.difference, plain.difference)
 
@@ -144,14 +148,6 @@ def test_a_limit_for_two_sides_is_exceeded_as_often():
         simultaneous_limit(24, sides=3)
 
 
-def test_a_given_width_is_compared_on_the_same_contexts():
-    fitted = FittedSteps(TASK, tuning=300, test=400).compute(CPU).isel(step=1)
-    same = at_width(TASK, float(fitted.beta), 300, 400, 0)
-    assert same.value == pytest.approx(float(fitted.difference), abs=1e-9)
-    assert same.standard_error == pytest.approx(float(fitted.standard_error))
-    assert at_width(TASK, 1000.0, 300, 400, 0).value < same.value - 0.1
-
-
 def cells():
     """A map of two rows: the first crosses, the second is negative throughout."""
     return pandas.DataFrame(
@@ -162,15 +158,6 @@ def cells():
             "standard_error": [0.05, 0.01, 0.01, 0.01],
         }
     )
-
-
-def test_a_row_is_judged_by_its_worst_cell():
-    found = least_scores(cells())
-    assert {d: score.value for d, score in found.items()} == {2: pytest.approx(-2), 5: pytest.approx(-30)}
-    softened = least_scores(cells(), fit_error=0.05)
-    assert softened[2].value == pytest.approx(-0.1 / math.hypot(0.05, 0.05))
-    with pytest.raises(ValueError, match="fit_error must be a finite number >= 0"):
-        least_scores(cells(), fit_error=-1.0)
 
 
 def test_crossings_are_listed_by_dimension():
@@ -229,12 +216,19 @@ def test_who_is_ahead_is_counted_where_it_is_clear():
     }
 
 
-def test_trained_and_fitted_differences_are_compared_by_setting():
-    frame = pandas.DataFrame({"C": 5, "n": [10, 20], "d": 2, "difference": [0.1, 0.2], "standard_error": 0.03})
-    found = shifts(frame.assign(difference_fitted=[0.3, math.nan], standard_error_fitted=0.04))
-    assert list(found) == ["C = 5, n = 10, d = 2"]
-    (shift,) = found.values()
-    assert (shift.value, shift.standard_error) == (pytest.approx(0.2), pytest.approx(0.05))
+def test_the_cells_of_a_map_are_fitted_steps_of_their_variant():
+    frame = fitted_cells("authors", [(3, 20, 2), (4, 20, 2)], 60, 80, 0)
+    assert frame.n.tolist() == [18, 20]
+    same = FittedSteps(VARIANTS["authors"].task(4, 20, 2), (LINEAR, SOFTMAX), tuning=60, test=80).compute(CPU)
+    assert frame.difference[1] == pytest.approx(float(same.difference[1]))
+    uniform = VARIANTS["uniform"]
+    assert (uniform.task(3, 20, 2).n, uniform.task(3, 20, 2).balance, uniform.softmax) == (20, "none", OWN_TOKEN)
+    with pytest.raises(ValueError, match="variant must be one of"):
+        fitted_cells("ours", [(3, 20, 2)], 60, 80, 0)
+
+
+def test_a_row_is_judged_by_its_greatest_deficit():
+    assert greatest_deficits(cells()) == {2: Measurement(0.1, 0.05), 5: Measurement(0.3, 0.01)}
 
 
 def test_quantiles_over_the_median_have_the_error_that_repeats_show():

@@ -1,0 +1,166 @@
+"""The authors' setting with fitted steps: their printed numbers beside ours, and the ladder from linear to softmax."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy
+import pandas
+import xarray
+
+from icl_lib.classification import printed
+from icl_lib.classification.contexts import SphereClassification
+from icl_lib.classification.fitted_steps import LINEAR, OWN_TOKEN, SOFTMAX, FittedSteps
+from icl_lib.classification.kernels import KernelStep
+from icl_lib.classification.step_controls import NamedSteps
+from icl_lib.running.sweep import sweep
+from icl_lib.statistics import Measurement, rounded
+
+FIXED = KernelStep(rate="n")
+ADAPTIVE = "adaptive rate"
+RUNGS = ("kernel", ADAPTIVE, "own token")
+
+
+@dataclass(frozen=True)
+class FitsAt:
+    """What was fitted at one d, each compared with the first of its kind on the same contexts.
+
+    `steps`: linear, softmax, softmax with the query's own token, kernel step at a fixed rate; `rungs`: the kernel step
+    at a fixed rate, softmax; `signed`: softmax, with β > 0, with the rates of other contexts, with the own token.
+    """
+
+    d: int
+    steps: xarray.Dataset
+    rungs: xarray.Dataset
+    signed: xarray.Dataset
+
+    @property
+    def beta_of_softmax(self) -> Measurement:
+        """β of the softmax step, to the digits that parts of the contexts repeat."""
+        return fitted_number(self.steps.beta, self.steps.beta_group, 1)
+
+    @property
+    def softmax_ahead(self) -> Measurement:
+        """Loss of the linear step − loss of the softmax step, paired."""
+        return _difference(self.steps, 1)
+
+    @property
+    def positive_side(self) -> Measurement:
+        """Loss of the softmax step of either sign − loss of the one with β > 0, paired."""
+        return _difference(self.signed, 1)
+
+    @property
+    def foreign_rate(self) -> Measurement:
+        """Loss of the softmax step − loss of the step with the rates of other contexts, paired."""
+        return _difference(self.signed, 2)
+
+
+def _difference(result: xarray.Dataset, step: int) -> Measurement:
+    at = result.isel(step=step)
+    return Measurement(float(at.difference), float(at.standard_error))
+
+
+def fitted_number(values: xarray.DataArray, groups: xarray.DataArray, step: int) -> Measurement:
+    """A fitted number of one step with the error that fits on parts of the contexts tell: their deviation / √groups."""
+    apart = groups.isel(step=step).values
+    return Measurement(float(values.isel(step=step)), float(apart.std(ddof=1)) / math.sqrt(len(apart)))
+
+
+def fits_at(dimensions: Sequence[int], tuning: int, test: int, groups: int, seed: int) -> dict[int, FitsAt]:
+    """The fits at every d in the authors' setting. See `sec-authors-numbers`."""
+    tasks = {d: SphereClassification(printed.LENGTH, d, printed.CLASSES) for d in dimensions}
+    shared = {"tuning": tuning, "test": test, "seed": seed}
+    configs = []
+    for task in tasks.values():
+        configs += [
+            FittedSteps(task, (LINEAR, SOFTMAX, OWN_TOKEN, FIXED), groups=groups, **shared),
+            FittedSteps(task, (FIXED, SOFTMAX), **shared),
+            NamedSteps(task, ("masked", "masked, β > 0", "masked, foreign rate", "softmax"), **shared),
+        ]
+    results = iter(sweep(configs))
+    return {d: FitsAt(d, next(results), next(results), next(results)) for d in tasks}
+
+
+def table_of_fits(found: Mapping[int, FitsAt]) -> pandas.DataFrame:
+    """One row for each d: fitted numbers, losses and paired differences. See `fig-authors-numbers`."""
+    rows = []
+    for d, one in found.items():
+        linear, softmax = one.steps.isel(step=0), one.steps.isel(step=1)
+        fixed = one.rungs.isel(step=1)
+        rows.append(
+            {
+                "C": printed.CLASSES, "n": printed.LENGTH, "d": d,
+                "rate": float(linear.eta), "loss_linear": float(linear.loss),
+                "beta": float(softmax.beta), "eta": float(softmax.eta), "loss_softmax": float(softmax.loss),
+                "difference": float(softmax.difference), "standard_error": float(softmax.standard_error),
+                "fixed_minus_adaptive": float(fixed.difference), "fixed_standard_error": float(fixed.standard_error),
+            }
+        )  # fmt: skip
+    return pandas.DataFrame(rows)
+
+
+def agreement_of_fits(found: Mapping[int, FitsAt], masked: bool = True) -> pandas.DataFrame:
+    """Rate, ηβ and |β| of every d beside those printed; `excess` is the factor between them over that allowed, in logs.
+
+    Without `masked` the softmax step is that with the query's own token. See `sec-authors-numbers`.
+    """
+    rows = []
+    for d, one in found.items():
+        theirs, steps, k = printed.PRINTED[d], one.steps, 1 if masked else 2
+        beta, eta = (steps[name].isel(step=k) for name in ("beta", "eta"))
+        product = steps.beta_group.isel(step=k) * steps.eta_group.isel(step=k)
+        width = printed.width_of(theirs.c_qk, d)
+        qk, pv = printed.spacing(theirs.decades_qk), printed.spacing(theirs.decades_pv)
+        rate_grid = printed.spacing(printed.DECADES_OF_RATE)
+        for quantity, ours, groups, printed_number, grids in (
+            ("rate", steps.eta.isel(step=0), steps.eta_group.isel(step=0), theirs.rate, (rate_grid,)),
+            ("ηβ", beta * eta, product, theirs.c_pv * width, (qk, pv)),
+            ("|β|", beta, steps.beta_group.isel(step=k), width, (qk,)),
+        ):
+            rows.append({"d": d, "quantity": quantity, **_beside(float(ours), groups.values, printed_number, grids)})
+    frame = pandas.DataFrame(rows)
+    return frame.sort_values("quantity", key=lambda names: names.map({"rate": 0, "ηβ": 1, "|β|": 2}), kind="stable")
+
+
+def _beside(ours: float, groups: numpy.ndarray, theirs: float, grids: tuple[float, ...]) -> dict[str, object]:
+    error = float(groups.std(ddof=1)) / math.sqrt(len(groups))
+    relative = error / abs(ours)
+    allowed = printed.allowed_ratio(relative, *grids)
+    # The factor has our error alone; that of theirs is in what is allowed.
+    factor = abs(math.log(abs(ours) / theirs)) / math.log(allowed)
+    return {
+        "ours": ours, "relative_error": relative, "measured": Measurement(ours, error), "theirs": theirs,
+        "grid_ratio": math.prod(grids), "allowed": allowed,
+        "agrees": printed.agrees_by_ratio(abs(ours), theirs, allowed),
+        "excess": rounded(factor, scale=max(1.0, factor)),
+    }  # fmt: skip
+
+
+def agreement_of_losses(found: Mapping[int, FitsAt]) -> pandas.DataFrame:
+    """Losses of both steps at every d beside those read off the authors' figures. See `sec-authors-numbers`."""
+    rows = []
+    for d, one in found.items():
+        theirs = printed.PRINTED[d]
+        for k, (step, read) in enumerate((("linear", theirs.loss_linear), ("softmax", theirs.loss_softmax))):
+            at = one.steps.isel(step=k)
+            ours = Measurement(float(at.loss), float(at.loss_error))
+            allowed = printed.allowed_difference(ours, float(at.loss_deviation))
+            rows.append(
+                {
+                    "d": d, "step": step, "measured": ours, "theirs": read, "allowed": allowed,
+                    "agrees": abs(ours.value - read) <= allowed,
+                }
+            )  # fmt: skip
+    return pandas.DataFrame(rows)
+
+
+def ladder(found: Mapping[int, FitsAt]) -> pandas.DataFrame:
+    """What every rung gains over the one before, at every d. See `sec-authors-ladder`."""
+    rows = []
+    for d, one in found.items():
+        gains = (_difference(one.steps, 3), _difference(one.rungs, 1), _difference(one.signed, 3))
+        for rung, gain in zip(RUNGS, gains, strict=True):
+            rows.append(
+                {"d": d, "rung": rung, "gained": gain.value, "standard_error": gain.standard_error, "measured": gain}
+            )
+    return pandas.DataFrame(rows)
