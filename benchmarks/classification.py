@@ -15,7 +15,7 @@ from icl_lib.running.streams import stream
 
 def rows(device: torch.device, *, small: bool = False) -> list[dict[str, object]]:
     """One row for each kind of attention and contestant; `ratio` is to the data."""
-    task = SphereClassification(n=10, d=3, classes=3) if small else SphereClassification(n=100, d=5, classes=5)
+    task = SphereClassification(n=9, d=3, classes=3) if small else SphereClassification(n=100, d=5, classes=5)
     found: list[dict[str, object]] = []
     for kind in KINDS:
         seconds = race(_entries(task, kind, device), 2 if small else 9, waiting(device))
@@ -38,6 +38,6 @@ def _entries(task: SphereClassification, kind: str, device: torch.device) -> Map
     def draw(steps: int) -> None:
         for _ in range(steps):
             for generator in generators:
-                task.sample(config.batch, generator, device)
+                task.sample_every_query(config.batch, generator, device)
 
     return {TRAINING: train, DATA: draw}

@@ -21,7 +21,7 @@ def closeness_training(device: torch.device) -> Tensor:
 
 def classifier_training(device: torch.device) -> Tensor:
     """A head of softmax attention."""
-    task = SphereClassification(8, 3, 3)
+    task = SphereClassification(8, 3, 3, balance="none")
     config = classification.paper_scale(task, "softmax", repetitions=2, steps=STEPS, batch=5, warm_up=2)
     return classification.train_weights(config, device, [STEPS])["W_Q"]
 

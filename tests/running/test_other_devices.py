@@ -192,13 +192,13 @@ def test_the_whole_training_loop_of_a_classifier_stays_on_the_device(
     gpu: torch.device, kind: str, blocks: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Contexts and labels too: a look at whether classes tie would raise."""
-    task = SphereClassification(N, D, 3)
+    task = SphereClassification(N, D, 3, balance="none")
     config = paper_scale(task, kind, blocks=blocks, repetitions=R, batch=B, steps=3, warm_up=1)
     monkeypatch.setattr(classification, "stream", lambda *_: None)
     monkeypatch.setattr(training, "train", training.run_steps)
     last = train_weights(config, gpu, [0, 3])
     assert {name: (W.device.type, tuple(W.shape)) for name, W in last.items()} == dict.fromkeys(
-        ("W_Q", "W_K", "W_V"), ("cuda", (2, R, D + 3, D + 3))
+        ("W_Q", "W_K", "W_V", "W_P"), ("cuda", (2, R, D + 3, D + 3))
     )
 
 
@@ -246,7 +246,10 @@ def test_a_whole_sweep_trains_on_a_pretended_gpu(monkeypatch: pytest.MonkeyPatch
     small = {"repetitions": R, "batch": B, "steps": 3, "test": 20}
     configs: list[sweeps.Experiment] = [
         *(Closeness(N, D, query, tuning=20, **small) for query in ("held", "same")),
-        *(paper_scale(SphereClassification(N, D, 3), kind, tuning=60, warm_up=1, **small) for kind in KINDS),
+        *(
+            paper_scale(SphereClassification(N, D, 3, balance="none"), kind, tuning=60, warm_up=1, **small)
+            for kind in KINDS
+        ),
     ]
     results = sweeps.sweep(configs)
     assert pretended == configs
@@ -292,7 +295,7 @@ def test_a_whole_sweep_of_trainings_by_autograd_trains_on_the_device(
 
 @pytest.mark.parametrize("change", [{}, {"inputs": "gaussian", "offset": 0.5, "prototypes": 2}, {"noise": 0.1}])
 def test_contexts_are_drawn_on_the_device(gpu: torch.device, change: dict[str, Any]) -> None:
-    drawn, w = SphereClassification(N, D, 3, **change).sample_with_classes(B, None, gpu)
+    drawn, w = SphereClassification(N, D, 3, **{"balance": "none", **change}).sample_with_classes(B, None, gpu)
     assert {part.device.type for part in (*drawn, w)} == {"cuda"}
 
 
@@ -300,9 +303,10 @@ def test_contexts_are_drawn_on_the_device(gpu: torch.device, change: dict[str, A
 def test_a_classifier_and_its_metrics_stay_on_the_device(gpu: torch.device, kind: str) -> None:
     tokens = torch.empty(B, D + 3, N + 1, device=gpu)
     row = Row(torch.empty(D, D + 3, device=gpu), torch.empty(3, D + 3, device=gpu))
-    p, J = classifier_attention.sensitivity(kind, tokens, row)
+    x_query = torch.empty(B, D, device=gpu)
+    p, J = classifier_attention.sensitivity(kind, tokens, x_query, row, own_token=True)
     found = (
-        *(p, J, classifier_attention.logits(kind, tokens, row)),
+        *(p, J, classifier_attention.logits(kind, tokens, x_query, row)),
         *(alignment.classifier_model_diff(J, J), alignment.classifier_model_cos(J, J), alignment.entropy(p)),
     )
     assert {t.device.type for t in found} == {"cuda"}
