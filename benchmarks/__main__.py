@@ -39,6 +39,7 @@ def main() -> None:
     jax = _jax_contestants()
     rows = [row for entry in (small_plan() if arguments.small else plan()) for row in _rows(entry, device, jax)]
     rows += classification.rows(device, small=arguments.small)
+    rows += classification.authors_rows(device, small=arguments.small)
     record = {
         "machine": description,
         "device": device.type,

@@ -10,6 +10,7 @@ UNRECORDED = "this library, step not recorded"
 LOOP, FORMULA, SQUARE = "loop over repetitions", "explicit tasks by formula", "n × n attention"
 JAX_EXPLICIT, JAX_REDUCED = "JAX, explicit tasks", "JAX, reduced tasks"
 TRAINING, DATA = "classification step", "its data"
+AUTHORS = "the authors' way, in JAX"
 
 
 @dataclass(frozen=True)

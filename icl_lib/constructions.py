@@ -5,9 +5,10 @@ import math
 import torch
 from torch import Tensor
 
-from icl_lib.running.validation import check_integer, check_number
+from icl_lib.running.validation import check_integer, check_last_dimensions, check_number
 
 Weights = tuple[Tensor, Tensor, Tensor]
+FourWeights = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def _square(size: int, dtype: torch.dtype, device: torch.device | str | None) -> Tensor:
@@ -84,6 +85,27 @@ def linear_classifier_step(
     return W, W.clone(), _class_values(d, classes, rate / n, dtype, device)
 
 
+def activated_classifier_step(
+    n: int,
+    d: int,
+    classes: int,
+    rate: float,
+    *,
+    beta: float = 1.0,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None = None,
+) -> Weights:
+    """(W_Q, W_K, W_V), each (d+C, d+C): attention with a kernel activation k gives the logits of one kernel step.
+
+    Logits (rate/n) Σ (y_i − 1/C) k(√|β| x_query, √|β| x_i), up to the sign of β on x_query: e^{β⟨x_i, x_query⟩} with
+    `attention.exponential_activation`, and k(x_query, x_i) itself at β = 1. The query's token has no value, so it is
+    the same whether it is masked or not. See `prop-activated-step`.
+    """
+    check_integer("n", n, 1)
+    check_number("rate", rate)
+    return kernel_classifier_step(d, classes, beta, rate / n, dtype=dtype, device=device)
+
+
 def kernel_classifier_step(
     d: int,
     classes: int,
@@ -104,3 +126,21 @@ def kernel_classifier_step(
     check_number("rate", rate)
     W = _inputs_only(d + classes, d, dtype, device) * math.sqrt(abs(beta))
     return math.copysign(1.0, beta) * W, W, _class_values(d, classes, rate, dtype, device)
+
+
+def with_projection(weights: Weights, W_P: Tensor, *, scale: float = 1.0) -> FourWeights:
+    """(W_Q, W_K, W_V, W_P): the layer with an output projection and scaled queries that `weights` are without.
+
+    `W_P` (e, e) is the projection that it shall have, any that can be inverted, and `scale` what the layer multiplies
+    its queries by: W_Q is divided by it, and W_P times the new W_V is the old one. Raises `ValueError` for another
+    shape, a singular `W_P` and `scale` 0. See `lem-four-matrices`.
+    """
+    W_Q, W_K, W_V = weights
+    check_last_dimensions("W_P", W_P, e=W_V.shape[-1], e_=W_V.shape[-1])
+    check_number("scale", scale)
+    if scale == 0:
+        raise ValueError("scale must not be 0, got 0")
+    condition = float(torch.linalg.cond(W_P))
+    if not condition * torch.finfo(W_P.dtype).eps < 1:
+        raise ValueError(f"W_P must be a matrix that can be inverted, got one of condition {condition:.3g}")
+    return W_Q / scale, W_K, torch.linalg.solve(W_P, W_V), W_P

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -5,9 +7,23 @@ from hypothesis import strategies as st
 from random_documents import batches, normal, seeds
 from torch import Tensor
 
-from icl_lib.attention import labelled_tokens, self_attention, softmax_regression_tokens
+from icl_lib.attention import (
+    exponential_activation,
+    labelled_tokens,
+    query_mask,
+    self_attention,
+    softmax_regression_tokens,
+)
 
 sizes = st.tuples(st.integers(1, 7), st.integers(1, 5))
+
+
+def distances(q: Tensor, k: Tensor) -> Tensor:
+    """A kernel activation that is no function of inner products alone."""
+    return torch.exp(-(q.unsqueeze(-2) - k.unsqueeze(-3)).square().sum(-1) / 2)
+
+
+ALL_KINDS = {"linear": "linear", "softmax": "softmax", "exponential": exponential_activation, "gaussian": distances}
 
 
 def by_loops(tokens: Tensor, W_Q: Tensor, W_K: Tensor, W_V: Tensor, kind: str, mask: Tensor) -> Tensor:
@@ -19,11 +35,15 @@ def by_loops(tokens: Tensor, W_Q: Tensor, W_K: Tensor, W_V: Tensor, kind: str, m
         scores = torch.stack([q[i] @ k[j] for j in seen]) if seen else torch.zeros(0, dtype=tokens.dtype)
         if kind == "softmax":
             scores = torch.softmax(scores, 0)
+        elif kind == "exponential":
+            scores = scores.exp()
+        elif kind == "gaussian":
+            scores = torch.stack([torch.exp(-(q[i] - k[j]) @ (q[i] - k[j]) / 2) for j in seen])
         updates.append(sum((s * v[j] for s, j in zip(scores, seen, strict=True)), torch.zeros_like(v[0])))
     return torch.stack(updates)
 
 
-@given(sizes, seeds, st.sampled_from(["linear", "softmax"]), st.sampled_from(["none", "keys", "full"]))
+@given(sizes, seeds, st.sampled_from(list(ALL_KINDS)), st.sampled_from(["none", "keys", "full"]))
 def test_attention_is_its_definition(size: tuple[int, int], seed: int, kind: str, masked: str) -> None:
     T, e = size
     tokens, W_Q, W_K, W_V = (normal(seed + i, *s) for i, s in enumerate([(T, e), (e, e), (e, e), (e, e)]))
@@ -31,27 +51,59 @@ def test_attention_is_its_definition(size: tuple[int, int], seed: int, kind: str
     mask[:, 0] = True
     mask = {"none": torch.ones_like(mask), "keys": mask[:1].expand(T, T), "full": mask}[masked]
     given_mask = {"none": None, "keys": mask[0], "full": mask}[masked]
-    found = self_attention(tokens, W_Q, W_K, W_V, kind=kind, mask=given_mask)
+    found = self_attention(tokens, W_Q, W_K, W_V, kind=ALL_KINDS[kind], mask=given_mask)
     torch.testing.assert_close(found, by_loops(tokens, W_Q, W_K, W_V, kind, mask), rtol=1e-11, atol=1e-11)
 
 
-@given(sizes, seeds, batches, st.sampled_from(["linear", "softmax"]))
+@given(sizes, seeds, st.sampled_from(list(ALL_KINDS)), st.floats(-2, 2))
+def test_a_projection_acts_on_the_update_and_the_scale_on_the_queries(
+    size: tuple[int, int], seed: int, kind: str, scale: float
+) -> None:
+    T, e = size
+    tokens, *W, W_P = (normal(seed + i, *s) for i, s in enumerate([(T, e), (e, e), (e, e), (e, e), (e, e)]))
+    found = self_attention(tokens, *W, W_P, kind=ALL_KINDS[kind], scale=scale)
+    everything = torch.ones(T, T, dtype=torch.bool)
+    updates = by_loops(tokens, scale * W[0], W[1], W[2], kind, everything)
+    torch.testing.assert_close(found, torch.stack([W_P @ update for update in updates]), rtol=1e-11, atol=1e-11)
+
+
+@given(sizes, seeds, batches, st.sampled_from(list(ALL_KINDS)))
 def test_batches_of_tokens_and_weights_are_one_by_one(
     size: tuple[int, int], seed: int, batch: tuple[int, ...], kind: str
 ) -> None:
     T, e = size
-    tokens, *W = (normal(seed + i, *batch, *s) for i, s in enumerate([(T, e), (e, e), (e, e), (e, e)]))
-    found = self_attention(tokens, *W, kind=kind)
+    tokens, *W = (normal(seed + i, *batch, *s) for i, s in enumerate([(T, e), *((e, e),) * 4]))
+    found = self_attention(tokens, *W, kind=ALL_KINDS[kind])
     flat = [t.reshape(-1, *t.shape[-2:]) for t in (tokens, *W)]
-    single = torch.stack([self_attention(*parts, kind=kind) for parts in zip(*flat, strict=True)])
+    single = torch.stack([self_attention(*parts, kind=ALL_KINDS[kind]) for parts in zip(*flat, strict=True)])
     torch.testing.assert_close(found.reshape(single.shape), single, rtol=1e-11, atol=1e-11)
 
 
-def test_a_linear_token_without_keys_is_not_updated() -> None:
+@pytest.mark.parametrize("kind", ["linear", "exponential", "gaussian"])
+def test_a_token_without_keys_is_not_updated_where_nothing_is_normalised(kind: str) -> None:
     tokens, W = normal(0, 4, 3), normal(1, 3, 3)
     mask = torch.ones(4, 4, dtype=torch.bool)
     mask[2] = False
-    assert torch.equal(self_attention(tokens, W, W, W, kind="linear", mask=mask)[2], torch.zeros(3).double())
+    update = self_attention(tokens, W, W, W, W, kind=ALL_KINDS[kind], mask=mask)
+    assert torch.equal(update[2], torch.zeros(3).double())
+    assert update[0].all()
+
+
+def test_an_infinite_score_that_is_masked_is_not_seen() -> None:
+    tokens, W = torch.eye(3).double() * 100, torch.eye(3).double()
+    update = self_attention(tokens, W, W, W, kind=exponential_activation, mask=~torch.eye(3, dtype=torch.bool))
+    torch.testing.assert_close(update, 100 * (1 - torch.eye(3).double()))
+
+
+def test_the_query_mask_hides_the_last_token_and_needs_a_context() -> None:
+    assert query_mask(3).tolist() == [True, True, True, False]
+    with pytest.raises(ValueError, match="n must be an integer >= 1, got 0"):
+        query_mask(0)
+    query, W = normal(0, 1, 3), normal(1, 3, 3)
+    with pytest.raises(ValueError, match="mask must let every token look at one token or more"):
+        self_attention(query, W, W, W, kind="softmax", mask=torch.tensor([False]))
+    with pytest.raises(ValueError, match=r"x must have shape \(\.\.\., n, d\) with sizes >= 1, got \(0, 3\)"):
+        labelled_tokens(torch.zeros(0, 3), torch.zeros(0, 2), torch.zeros(3))
 
 
 def test_a_masked_key_cannot_be_seen() -> None:
@@ -59,7 +111,7 @@ def test_a_masked_key_cannot_be_seen() -> None:
     other = tokens.clone()
     other[1] = 17.0
     mask = torch.tensor([True, False, True, True])
-    for kind in ("linear", "softmax"):
+    for kind in ALL_KINDS.values():
         a, b = (self_attention(t, W, W, W, kind=kind, mask=mask) for t in (tokens, other))
         assert torch.equal(a[[0, 2, 3]], b[[0, 2, 3]])
 
@@ -85,6 +137,12 @@ def test_bad_calls_are_named() -> None:
         self_attention(tokens, W, W, W, kind="cosine")
     with pytest.raises(ValueError, match=r"W_K must have shape .*, got \(3, 2\)"):
         self_attention(tokens, W, W[:, :2], W, kind="linear")
+    with pytest.raises(ValueError, match=r"W_P must have shape .*, got \(2, 3\)"):
+        self_attention(tokens, W, W, W, W[:2], kind="linear")
+    with pytest.raises(ValueError, match="scale must be a finite number, got nan"):
+        self_attention(tokens, W, W, W, kind="linear", scale=math.nan)
+    with pytest.raises(ValueError, match=r"kind\(q, k\) must have shape \(\.\.\., T=4, T_=4\)"):
+        self_attention(tokens, W, W, W, kind=lambda q, k: q)
     for mask in (torch.ones(4), torch.ones(3, dtype=torch.bool), torch.ones(2, 4, dtype=torch.bool)):
         with pytest.raises(ValueError, match="mask must be boolean of shape"):
             self_attention(tokens, W, W, W, kind="linear", mask=mask)

@@ -163,3 +163,35 @@ def classification_table(record: dict[str, Any]) -> pandas.DataFrame:
     return pandas.DataFrame(
         {"attention": frame.kind, "what": frame.contestant, "ms a step": milliseconds, "time / its data's": ratios}
     )
+
+
+AUTHORS_PARTS = {
+    "contexts": "drawing the contexts",
+    "linear": "a whole update, linear attention",
+    "softmax": "a whole update, softmax attention",
+}
+NOT_RECORDED = "not recorded"
+
+
+def authors_table(record: dict[str, Any]) -> pandas.DataFrame:
+    """Milliseconds at the authors' size, of this library and of their way, and the ratio; words where not recorded."""
+    frame = rows(record)
+    found = []
+    for part, told in AUTHORS_PARTS.items():
+        line = {"what": told, "this library, ms": NOT_RECORDED, "the authors' way, ms": NOT_RECORDED}
+        for r in frame[(frame.sweep == "authors") & (frame.get("part") == part)].itertuples():
+            column = "this library, ms" if r.contestant == "this library" else "the authors' way, ms"
+            line[column] = _spread(1e3 * r.seconds, 1e3 * r.seconds_low, 1e3 * r.seconds_high)
+        found.append({**line, "time / this library's": authors_ratio(record, part)})
+    return pandas.DataFrame(found)
+
+
+def authors_ratio(record: dict[str, Any], part: str) -> str:
+    """The time of a part in the authors' way over this library's, median over rounds, in words where not recorded.
+
+    Raises `ValueError` for an unknown part.
+    """
+    check_choice("part", part, tuple(AUTHORS_PARTS))
+    frame = rows(record)
+    theirs = frame[(frame.sweep == "authors") & (frame.get("part") == part) & (frame.contestant != "this library")]
+    return _three_digits(theirs.iloc[0].ratio) if len(theirs) else NOT_RECORDED

@@ -66,6 +66,7 @@ def test_the_small_run_races_everyone_and_records_nothing(
     program.main()
     told = capsys.readouterr().out
     others = ("n × n attention", "explicit tasks by formula", "classification step", "scipy trust-exact")
+    assert all(f"8 contexts, {part}: {OURS} " in told for part in ("contexts", "linear", "softmax"))
     for name in (OURS, FLOOR, LOOP, *others):
         assert f"{name} " in told
     assert not (tmp_path / "results").exists()

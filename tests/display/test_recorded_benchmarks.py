@@ -81,6 +81,24 @@ def test_the_small_tables(record: dict[str, Any]) -> None:
     assert benchmark_results.classification_table(record).attention.tolist() == ["linear"]
 
 
+def test_the_authors_way_is_told_beside_this_library(record: dict[str, Any]) -> None:
+    for part, ours, theirs in (("contexts", 0.1, 7.0), ("softmax", 0.14, 7.7)):
+        for who, seconds in (("this library", ours), ("the authors' way, in JAX", theirs)):
+            record["rows"].append({**row("authors", who, seconds), "part": part})
+            record["rows"][-1]["ratio"]["median"] = seconds / ours
+    table = benchmark_results.authors_table(record).set_index("what")
+    assert table.loc["drawing the contexts"].tolist() == ["100 (90–120)", "7000 (6300–8400)", "70"]
+    assert table.loc["a whole update, softmax attention", "time / this library's"] == "55"
+    assert set(table.loc["a whole update, linear attention"]) == {"not recorded"}
+    assert benchmark_results.authors_ratio(record, "softmax") == "55"
+    with pytest.raises(ValueError, match="part must be one of 'contexts', 'linear', 'softmax', got 'data'"):
+        benchmark_results.authors_ratio(record, "data")
+
+
+def test_a_record_without_the_authors_way_says_so(record: dict[str, Any]) -> None:
+    assert set(benchmark_results.authors_table(record)["time / this library's"]) == {"not recorded"}
+
+
 def test_a_record_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "benchmarks" / "results"
     folder.mkdir(parents=True)
