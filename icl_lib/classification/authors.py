@@ -61,7 +61,10 @@ def _difference(result: xarray.Dataset, step: int) -> Measurement:
 
 
 def fitted_number(values: xarray.DataArray, groups: xarray.DataArray, step: int) -> Measurement:
-    """A fitted number of one step with the error that fits on parts of the contexts tell: their deviation / √groups."""
+    """A fitted number of one step with the error that fits on parts of the contexts tell: their deviation / √groups.
+
+    See `sec-authors-numbers`.
+    """
     apart = groups.isel(step=step).values
     return Measurement(float(values.isel(step=step)), float(apart.std(ddof=1)) / math.sqrt(len(apart)))
 

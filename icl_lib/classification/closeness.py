@@ -93,7 +93,7 @@ class ClassifierCloseness:
 
     @property
     def scale(self) -> float:
-        """What scores are multiplied by in training: 1/√(d + C) in softmax attention, as in the authors' code."""
+        """The factor of the scores in training, in softmax attention 1/√(d + C) as in the authors' code."""
         return 1 / math.sqrt(self.task.d + self.task.classes) if self.attention == "softmax" else 1.0
 
     @property
@@ -181,7 +181,7 @@ def _clipped(slopes: training.Parameters, limit: float | None) -> training.Param
     if limit is None:
         return slopes
     norm = torch.stack([slope.square().sum((-2, -1)) for slope in slopes.values()]).sum(0).sqrt()
-    factor = (limit / norm).clamp_max(1)[:, None, None]
+    factor = (limit / norm).clamp_max(1).view(-1, 1, 1)
     return {name: factor * slope for name, slope in slopes.items()}
 
 

@@ -55,7 +55,10 @@ def width_of(c_qk: float, d: int, classes: int = CLASSES) -> float:
 
 
 def spacing(decades: float) -> float:
-    """The ratio of neighbours on a logarithmic grid of `POINTS_OF_A_GRID` over so many decades."""
+    """The ratio of neighbours on a logarithmic grid of `POINTS_OF_A_GRID` over so many decades.
+
+    See `sec-authors-numbers`.
+    """
     check_number("decades", decades, above=0)
     return float(10 ** (decades / (POINTS_OF_A_GRID - 1)))
 
@@ -65,6 +68,7 @@ def allowed_ratio(relative_error: float, *ratios: float) -> float:
 
     Half a grid step for each of the `ratios` between neighbours that go into the number, and `RESOLVED` standard errors
     of the difference of two fits on as many contexts as theirs, each known to `relative_error`.
+    See `sec-authors-numbers`.
     """
     check_number("relative_error", relative_error, minimum=0)
     half_steps = sum(math.log(ratio) / 2 for ratio in ratios)
@@ -72,14 +76,14 @@ def allowed_ratio(relative_error: float, *ratios: float) -> float:
 
 
 def agrees_by_ratio(ours: float, theirs: float, allowed: float) -> bool:
-    """Whether two positive numbers lie within a factor `allowed` of each other."""
+    """Whether two positive numbers lie within a factor `allowed` of each other. See `sec-authors-numbers`."""
     return abs(math.log(ours / theirs)) <= math.log(allowed)
 
 
 def allowed_difference(ours: Measurement, deviation: float) -> float:
     """By how much a loss read off a scatter plot may miss `ours`: the reading error and 2 standard errors of both.
 
-    `deviation` is the standard deviation of the loss over single contexts.
+    `deviation` is the standard deviation of the loss over single contexts. See `sec-authors-numbers`.
     """
     check_number("deviation", deviation, minimum=0)
     theirs = deviation / math.sqrt(CONTEXTS_OF_A_SCATTER)

@@ -23,7 +23,7 @@ WITHOUT_STATEMENT = {
         classification.descent.check_on_sphere classification.kernels.sphere_tolerance
         softmax_regression.problem.check_document""",
     "searches for the best rate or width": """
-        classification.descent.fit classification.descent.fit_rate classification.descent.minimise_over_widths
+        classification.descent.fit_rate classification.descent.minimise_over_widths
         softmax_regression.descent_rate.best_rate softmax_regression.descent_rate.minimise_over_rates""",
     "numbers with their errors": "statistics.*",
     "summaries of results: means, scores, tables": """
