@@ -20,6 +20,8 @@ POINTS_OF_A_GRID = 100
 DECADES_OF_RATE = 2.5
 # To what a dashed mean can be read off a figure of the notebook.
 READING_ERROR = 0.015
+# The relative error up to which a fitted number of ours is set beside theirs as sharp.
+SHARP = 0.1
 
 
 @dataclass(frozen=True)
