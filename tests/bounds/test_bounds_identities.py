@@ -13,7 +13,7 @@ from torch.func import jvp
 
 from icl_lib import constructions
 from icl_lib.attention import self_attention, softmax_regression_tokens
-from icl_lib.bounds import closeness, cumulants, curvature, published, sharp, shifts, spread
+from icl_lib.bounds import closeness, cumulants, curvature, landscape, newton, published, sharp, shifts, spread
 from icl_lib.softmax_regression import problem as softmax_regression
 from tests.random_documents import normal, seeds
 
@@ -502,3 +502,50 @@ def test_chain_of_lemmas_reaches_the_published_constants(n: int) -> None:
     gap = R[published.log_chain(n, R, 2.0) > published.log_R_f(n, R)]
     assert (len(gap) > 0) is (n <= 2)
     assert bool((published.log_repaired_chain(n, R) <= published.log_chain(n, R, 1.0)).all())
+
+
+@given(seeds, st.floats(0.0, 0.3))
+@few
+def test_descent_converges_at_the_stated_rate(seed: int, size: float) -> None:
+    A, met = normal(seed, 4, 5), 0.3 * normal(seed + 1, 5)
+    b = (A @ met).softmax(-1)
+    start = met + size * normal(seed + 2, 5)
+    first, eta = softmax_regression.loss(A, start, b), curvature.safe_rate(A)
+    path = newton.gradient_descent(A, b, start, eta, iterations=40)
+    shrinks = 1 - eta * landscape.pl_constant(A, b, first)
+    t = torch.arange(len(path.losses), dtype=torch.float64)
+    assert bool((path.losses <= shrinks**t * first * (1 + 1e-9) + 1e-15).all())
+
+
+@given(st.integers(2, 7), st.floats(-4, 4), st.floats(-4, 4), seeds)
+@few
+def test_in_one_dimension_the_slope_points_away_from_the_target(n: int, met: float, x: float, seed: int) -> None:
+    A, one = normal(seed, n, 1), torch.ones(1, dtype=torch.float64)
+    slope = float(softmax_regression.gradient(A, x * one, (A[:, 0] * met).softmax(-1)))
+    assert (x - met) * slope >= -1e-15
+    assert abs(x - met) < 1e-2 or abs(slope) > 0
+
+
+def test_four_words_have_a_minimum_that_is_not_the_target() -> None:
+    A, b, met, start = landscape.spurious_minimum()
+    x = newton.newton(A, b, start).x
+    ends = torch.linalg.eigvalsh(softmax_regression.hessian(A, x, b))
+    assert x.tolist() == pytest.approx([-2.7906, -1.0443], abs=1e-4)
+    assert float(softmax_regression.loss(A, x, b)) == pytest.approx(0.1462, abs=1e-4)
+    assert ends.tolist() == pytest.approx([0.00247, 0.546], rel=5e-3)
+    assert float(spread.norm(newton.newton(A, b, met + 0.1).x - met)) < 1e-6
+    caught = landscape.caught_from_zero(A[None], b[None])
+    assert not bool(caught.caught)
+    assert not bool(caught.undecided)
+
+
+@given(sizes)
+@few
+def test_the_loss_is_convex_where_the_error_is_small(size: tuple[int, int, int]) -> None:
+    n, _, seed = size
+    z, b = _logits_and_target(n, seed)
+    f = z.softmax(-1)
+    near = f + 0.999 * f.min() * (b - f) / spread.osc(b - f)
+    assert bool(landscape.convex_here(f, near))
+    assert not bool(landscape.convex_here(f, f + 2 * (near - f)))
+    assert float(torch.linalg.eigvalsh(curvature.curvature_matrix(f, near))[0]) > -1e-12
