@@ -7,7 +7,7 @@ import math
 
 from torch import Tensor
 
-from icl_lib.bounds.inequality import Inequality, Setting
+from icl_lib.bounds.inequality import Inequality, Setting, Side
 from icl_lib.bounds.spread import osc
 
 PAGE = "bounds/sharp-bounds"
@@ -15,11 +15,11 @@ PAGE = "bounds/sharp-bounds"
 #: Constant of the third cumulant, 1/(6√3): attained by two words.
 C_3 = 1 / (6 * math.sqrt(3))
 
-#: Constant proved for the fourth cumulant.
-C_4 = 1 / 8 + 3 * C_3 * 4 / 27 + C_3 / 2
+#: Constant of the third cumulant of three different vectors, 1/8: attained by three signs whose product is 1.
+C_3_MIXED = 1 / 8
 
-#: What the search suggests instead of C_4: a conjecture.
-C_4_CONJECTURED = 1 / 8
+#: Constant of the fourth cumulant, 1/8: attained by two equal words.
+C_4 = 1 / 8
 
 
 def centred(f: Tensor, v: Tensor) -> Tensor:
@@ -43,52 +43,56 @@ def fourth_cumulant(f: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return (f * k**3 * v).sum(-1) - 3 * (f * k.square()).sum(-1) * (f * k * v).sum(-1)
 
 
+def largest_second_moment(f: Tensor, k: Tensor) -> Tensor:
+    """E_f[g²] over osc(k)⁶ with g = k̃³ − 3 Var(k) k̃, shape (...): at most 1/16, which proves C_4 = 1/8.
+
+    κ₄(k, k, k, v) = Cov_f(g, v). See `lem-cumulants`.
+    """
+    centred_k = centred(f, k)
+    variance = (f * centred_k.square()).sum(-1, keepdim=True)
+    g = centred_k**3 - 3 * variance * centred_k
+    return (f * g.square()).sum(-1) / osc(k) ** 6
+
+
 def _f(p: Setting) -> Tensor:
     return p.z.softmax(-1)
 
 
-def _fourth_over(p: Setting, constant: float) -> Tensor:
-    return constant * osc(p.by_x) ** 3 * osc(p.by_A)
+def _largest(v: Tensor) -> Tensor:
+    return v.abs().amax(-1)
 
 
-THIRD = Inequality(
-    key="third-cumulant",
-    statement="κ₃(k, k, v)",
-    bound="sharp",
-    constant="osc(k)² osc(v)/6√3",
-    label="lem-cumulants",
-    page=PAGE,
+def _sharp(key: str, statement: str, constant: str, left: Side, right: Side, magnitude: Side) -> Inequality:
+    return Inequality(
+        key, statement, "sharp", constant, "lem-cumulants", PAGE, left, right, fails_at=0.98, magnitude=magnitude
+    )
+
+
+THIRD = _sharp(
+    "third-cumulant",
+    "κ₃(k, k, v)",
+    "osc(k)² osc(v)/6√3",
     left=lambda p: third_cumulant(_f(p), p.by_x, p.by_x, p.by_A).abs(),
     right=lambda p: C_3 * osc(p.by_x).square() * osc(p.by_A),
-    fails_at=0.98,
-    magnitude=lambda p: p.by_x.abs().amax(-1).square() * p.by_A.abs().amax(-1),
+    magnitude=lambda p: _largest(p.by_x).square() * _largest(p.by_A),
 )
 
-FOURTH = Inequality(
-    key="fourth-cumulant",
-    statement="κ₄(k, k, k, v)",
-    bound="proved",
-    constant="C₄ osc(k)³ osc(v), C₄ = 0.2159",
-    label="lem-cumulants",
-    page=PAGE,
+THIRD_MIXED = _sharp(
+    "third-cumulant-mixed",
+    "κ₃(k, v, w)",
+    "⅛ osc(k) osc(v) osc(w)",
+    left=lambda p: third_cumulant(_f(p), p.by_x, p.by_A, p.b).abs(),
+    right=lambda p: C_3_MIXED * osc(p.by_x) * osc(p.by_A) * osc(p.b),
+    magnitude=lambda p: _largest(p.by_x) * _largest(p.by_A) * _largest(p.b),
+)
+
+FOURTH = _sharp(
+    "fourth-cumulant",
+    "κ₄(k, k, k, v)",
+    "⅛ osc(k)³ osc(v)",
     left=lambda p: fourth_cumulant(_f(p), p.by_x, p.by_A).abs(),
-    right=lambda p: _fourth_over(p, C_4),
-    fails_at=0.575,
-    magnitude=lambda p: p.by_x.abs().amax(-1) ** 3 * p.by_A.abs().amax(-1),
+    right=lambda p: C_4 * osc(p.by_x) ** 3 * osc(p.by_A),
+    magnitude=lambda p: _largest(p.by_x) ** 3 * _largest(p.by_A),
 )
 
-FOURTH_CONJECTURE = Inequality(
-    key="fourth-cumulant-conjecture",
-    statement="κ₄(k, k, k, v)",
-    bound="conjecture",
-    constant="⅛ osc(k)³ osc(v)",
-    label="conj-fourth-cumulant",
-    page=PAGE,
-    left=FOURTH.left,
-    right=lambda p: _fourth_over(p, C_4_CONJECTURED),
-    fails_at=0.98,
-    proved=False,
-    magnitude=FOURTH.magnitude,
-)
-
-INEQUALITIES = [THIRD, FOURTH, FOURTH_CONJECTURE]
+INEQUALITIES = [THIRD, THIRD_MIXED, FOURTH]

@@ -67,7 +67,7 @@ def third_derivative(f: Tensor, b: Tensor, v: Tensor) -> Tensor:
 
 
 def third_derivative_bound(b: Tensor) -> Tensor:
-    """1/√6 + 2√2 C₄ (1 + osc b): Lipschitz constant of ∇²L in units of ‖PA‖³, shape (...).
+    """1/√6 + (1 + osc b)/2√2: Lipschitz constant of ∇²L in units of ‖PA‖³, shape (...).
 
     See `thm-hessian-lipschitz`.
     """
@@ -104,7 +104,7 @@ def local_safe_rate(A: Tensor, b: Tensor) -> Tensor:
     """The largest η that the local descent corollary allows at x₀ = 0, shape (...).
 
     η = min(r/osc(A∇L(0)), n e^(−r)/((2e^r/n + osc b)‖PA‖²)) at the r where both agree; r by bisection. The first
-    grows with r, the second falls. See `cor-descent`.
+    grows with r, the second falls. See `prop-first-step`.
     """
     check_last_dimensions("b", b, n=A.shape[-2])
     n = A.shape[-2]
@@ -368,11 +368,11 @@ HESSIANS = [
     _sharp(
         "hessian-lipschitz",
         "d³L[v, v, v]",
-        "(1/√6 + 2√2 C₄(1 + osc b))‖PA‖³",
+        "(1/√6 + (1 + osc b)/2√2)‖PA‖³",
         "thm-hessian-lipschitz",
         lambda p: third_derivative(_f(p), p.b, _direction(p)).abs(),
         lambda p: third_derivative_bound(p.b) * centred_norm(p.A) ** 3,
-        fails_at=0.35,
+        fails_at=0.51,
         bound="proved",
         magnitude=lambda p: spectral_norm(p.A) ** 3,
     ),
@@ -426,7 +426,7 @@ DESCENT = [
         "descent-local",
         "descent at the local rate, x₀ = 0",
         "½η‖g‖² ≤ L(0) − L(−ηg)",
-        "cor-descent",
+        "prop-first-step",
         lambda p: _gain(_from_zero(p), _local_rate(p)),
         lambda p: _decrease(_from_zero(p), _local_rate(p)),
         fails_at=0.66,

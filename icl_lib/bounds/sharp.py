@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from icl_lib.bounds.inequality import Inequality, Setting, Side
-from icl_lib.bounds.shifts import divergence, log_mean_exp, prediction_shift
+from icl_lib.bounds.shifts import divergence, exp_remainder, log_mean_exp, prediction_shift
 from icl_lib.bounds.spread import centre, centred_norm, diameter, eigenvalues, norm, osc, spectral_norm
-from icl_lib.running.validation import check_integer
+from icl_lib.running.validation import check_integer, check_number
 
 PAGE = "bounds/sharp-bounds"
 
@@ -56,6 +56,37 @@ def total_variation(z: Tensor, delta: Tensor) -> Tensor:
     return 0.5 * prediction_shift(z, delta).abs().sum(-1)
 
 
+def norm_law(delta: Tensor, p: float, q: float) -> Tensor:
+    """2^(1/q) tanh(2^(−1−1/p) ‖δ‖_p): bound on ‖f(z + δ) − f(z)‖_q for all 1 ≤ p, q ≤ ∞, shape (...). See `cor-norms`.
+
+    Raises `ValueError` unless p, q ≥ 1.
+    """
+    for name, value in (("p", p), ("q", q)):
+        if not value >= 1:
+            raise ValueError(f"{name} must be at least 1 (or infinity), got {value}")
+    return 2 ** (1 / q) * torch.tanh(2 ** (-1 - 1 / p) * torch.linalg.vector_norm(delta, ord=p, dim=-1))
+
+
+def newton_factor(r: float) -> float:
+    """(e^r − 1 − r)/r, by which a Newton step on cross-entropy shrinks an error of oscillation r > 0 at least.
+
+    See `cor-newton-rate`.
+    """
+    check_number("r", r, above=0)
+    return float(exp_remainder(torch.tensor(r, dtype=torch.float64))) / r
+
+
+def log_variance(z: Tensor, u: Tensor) -> Tensor:
+    """log Var_f(u) = log uᵀJ(z)u, shape (...), from pairs of words, so that nothing underflows; −∞ for constant u.
+
+    See `thm-self-concordance`.
+    """
+    f = z.log_softmax(-1)
+    i, j = torch.triu_indices(z.shape[-1], z.shape[-1], offset=1)
+    tiny = torch.finfo(u.dtype).tiny
+    return torch.logsumexp(f[..., i] + f[..., j] + 2 * (u[..., i] - u[..., j]).abs().clamp_min(tiny).log(), -1)
+
+
 def tanh_law(delta: Tensor) -> Tensor:
     """√2 tanh(‖Pδ‖₂/(2√2)): bound on ‖f(z + δ) − f(z)‖₂ for shifts of any size, shape (...). See `thm-tanh`."""
     return math.sqrt(2) * torch.tanh(norm(centre(delta)) / (2 * math.sqrt(2)))
@@ -89,41 +120,51 @@ def best_constant_floor(n: int, R: Tensor) -> Tensor:
 
 
 def best_constant(n: int, R: Tensor) -> Tensor:
-    """M*(n, R) = R sup ‖J(z)‖ over ‖z‖₂ ≤ R², R of shape (k,), as found with two free logits and the rest equal.
+    """M*(n, R) = R sup ‖J(z)‖ over ‖z‖₂ ≤ R², shape of R; n ≥ 2. See `thm-best-constant` and `thm-two-free-logits`.
 
-    A lower bound on the true supremum by construction; that the optimum has this form is observed (the free
-    search never exceeds it), not proved. Radius and angle are scanned on a grid, then on finer ones around the
-    best point. n ≥ 2; relative error about 1e-6. See `thm-best-constant`.
+    The supremum is attained with two free logits and the rest equal, so radius and angle in that plane are scanned,
+    on a grid and then on finer ones around the best point. Relative error below 1e-9 in float64.
     """
     check_integer("n", n, 2)
     if n == 2:
         return 0.5 * R
-    radius, angle, best = torch.full_like(R, 0.5), torch.zeros_like(R), torch.zeros_like(R)
-    width, grid = 1.0, (17, 129)
-    for _ in range(8):
-        radii = (radius.unsqueeze(-1) + width * torch.linspace(-0.5, 0.5, grid[0]).to(R)).clamp(0, 1)
-        angles = angle.unsqueeze(-1) + width * math.pi * torch.linspace(-0.5, 0.5, grid[1]).to(R)
-        rho = R.square().unsqueeze(-1) * radii
-        best, at = _two_free(n, rho.unsqueeze(-1), angles.unsqueeze(-2)).flatten(-2).max(-1)
-        radius = radii.gather(-1, (at // grid[1]).unsqueeze(-1)).squeeze(-1)
-        angle = angles.gather(-1, (at % grid[1]).unsqueeze(-1)).squeeze(-1)
+    # In float64: near equal words the two eigenvalues differ by less than float32 can tell.
+    rho = R.double().square().unsqueeze(-1)
+    with torch.no_grad():
+        radius, angle = _best_point(n, rho)
+    # The point is held fixed: at a maximum the derivative of the value in R does not see where it lies.
+    return R * _two_free(n, rho * radius, angle).squeeze(-1).to(R)
+
+
+def _best_point(n: int, rho: Tensor) -> tuple[Tensor, Tensor]:
+    """Share of the radius and angle at which `_two_free` is largest, each of shape (..., 1)."""
+    radius, angle = torch.full_like(rho, 0.5), torch.zeros_like(rho)
+    width, grid = 1.0, (9, 97)
+    for _ in range(12):
+        radii = (radius + width * torch.linspace(-0.5, 0.5, grid[0]).to(rho)).clamp(0, 1)
+        angles = angle + width * math.pi * torch.linspace(-0.5, 0.5, grid[1]).to(rho)
+        values = _two_free(n, (rho * radii).unsqueeze(-1), angles.unsqueeze(-2))
+        at = values.flatten(-2).argmax(-1, keepdim=True)
+        radius, angle = radii.gather(-1, at // grid[1]), angles.gather(-1, at % grid[1])
         # The first grid finds the right hill, the small ones climb it.
-        width, grid = width / 6, (5, 25)
-    return R * best
+        width, grid = width / 4, (5, 17)
+    return radius, angle
 
 
 def _two_free(n: int, rho: Tensor, angle: Tensor) -> Tensor:
-    """‖J‖ at the zero-sum logits of norm ρ in span{(e₁ − e₂)/√2, (e₁ + e₂)/√2 − mean}, by a 3 × 3 eigenproblem."""
+    """‖J‖ at the zero-sum logits of norm ρ in span{(e₁ − e₂)/√2, (e₁ + e₂)/√2 − mean}.
+
+    On (e₁, e₂, the rest) J has the eigenvalue 0 and two more, of known sum and product. The greater is ‖J‖ wherever
+    one of the two free words is the likeliest; elsewhere ‖J‖ may be f_rest, which is never the supremum.
+    """
     together = math.sqrt((n - 2) / (2 * n))
     first = rho * (torch.cos(angle) * together + torch.sin(angle) / math.sqrt(2))
     second = rho * (torch.cos(angle) * together - torch.sin(angle) / math.sqrt(2))
     rest = -rho * torch.cos(angle) * 2 * together / (n - 2)
-    share = torch.stack([first, second, rest + math.log(n - 2)], -1).softmax(-1)
-    # On the words (1, 2, rest) the Jacobian acts as diag(f) − g gᵀ with g = (f₁, f₂, √(n−2) f_rest).
-    f = torch.stack([share[..., 0], share[..., 1], share[..., 2] / (n - 2)], -1)
-    g = torch.stack([share[..., 0], share[..., 1], share[..., 2] / math.sqrt(n - 2)], -1)
-    reduced = torch.diag_embed(f) - g.unsqueeze(-1) * g.unsqueeze(-2)
-    return eigenvalues(reduced)[..., -1]
+    f = torch.stack([first, second, rest + math.log(n - 2)], -1).softmax(-1)
+    own, product = f * (1 - f), f.prod(-1) * n / (n - 2)
+    total = own[..., 0] + own[..., 1] + own[..., 2] / (n - 2)
+    return 0.5 * (total + (total.square() - 4 * product).clamp_min(torch.finfo(f.dtype).tiny).sqrt())
 
 
 def diameter_bound(A: Tensor, step: Tensor) -> Tensor:
@@ -172,6 +213,32 @@ def _sharp(
     )
 
 
+def _norms(p: float, q: float) -> Inequality:
+    texts = {1: "1", 2: "2", 3: "3", 1.5: "1.5", math.inf: "∞"}
+    constant = f"‖f − f'‖ in ℓ{texts[q]} by ‖δ‖ in ℓ{texts[p]}"
+    return _sharp(
+        f"norms-{texts[p]}-{texts[q]}".replace("∞", "max"),
+        NORMS,
+        constant,
+        "cor-norms",
+        lambda at: torch.linalg.vector_norm(_shift_x(at), ord=q, dim=-1),
+        lambda at: norm_law(at.by_x, p, q),
+    )
+
+
+def _log_variances(p: Setting) -> tuple[Tensor, Tensor]:
+    """log Var(u) before and after the shift, u = (B − A)x, or twice 0 where u is constant."""
+    u = p.by_A
+    before, after = log_variance(p.z, u), log_variance(p.z + p.by_x, u)
+    flat = osc(u) <= 1e-3 * u.abs().amax(-1)
+    return torch.where(flat, 0.0, before), torch.where(flat, 0.0, after)
+
+
+def _change_of_variance(p: Setting) -> Tensor:
+    before, after = _log_variances(p)
+    return (after - before).abs()
+
+
 SHIFT = "bounded shift, moving"
 FINITE = "shift of any size"
 NORMS = "other norms"
@@ -204,21 +271,41 @@ BOUNDED_SHIFTS = [
     _sharp(
         "shift-x-best",
         f"{SHIFT} x",
+        "M*",
+        "thm-best-constant",
+        lambda p: norm(_shift_x(p)),
+        lambda p: best_constant(p.n, p.R) * _step_x(p),
+        bound="sharp, with n",
+        least_n=2,
+    ),
+    _sharp(
+        "shift-x-ceiling",
+        f"{SHIFT} x",
         "R min(½, p*)",
         "thm-best-constant",
         lambda p: norm(_shift_x(p)),
         lambda p: best_constant_ceiling(p.n, p.R) * _step_x(p),
-        bound="sharp, with n",
+        bound="within 2",
         least_n=2,
     ),
     _sharp(
         "shift-A-best",
         f"{SHIFT} A",
+        "M*",
+        "thm-best-constant",
+        lambda p: norm(_shift_A(p)),
+        lambda p: best_constant(p.n, p.R) * _step_A(p),
+        bound="sharp, with n",
+        least_n=2,
+    ),
+    _sharp(
+        "shift-A-ceiling",
+        f"{SHIFT} A",
         "R min(½, p*)",
         "thm-best-constant",
         lambda p: norm(_shift_A(p)),
         lambda p: best_constant_ceiling(p.n, p.R) * _step_A(p),
-        bound="sharp, with n",
+        bound="within 2",
         least_n=2,
     ),
     _sharp(
@@ -263,11 +350,21 @@ BALL = [
     _sharp(
         "jacobian-ball",
         "‖J‖ for ‖z‖ ≤ R²",
+        "M*/R",
+        "thm-best-constant",
+        lambda p: jacobian_norm(p.z.softmax(-1)),
+        lambda p: best_constant(p.n, p.R) / p.R,
+        bound="sharp, with n",
+        least_n=2,
+    ),
+    _sharp(
+        "jacobian-ball-ceiling",
+        "‖J‖ for ‖z‖ ≤ R²",
         "min(½, p*)",
         "thm-best-constant",
         lambda p: jacobian_norm(p.z.softmax(-1)),
         lambda p: best_constant_ceiling(p.n, p.R) / p.R,
-        bound="sharp, with n",
+        bound="within 2",
         least_n=2,
     ),
 ]
@@ -311,6 +408,15 @@ JACOBIANS = [
 
 FINITE_SHIFTS = [
     _sharp(
+        "self-concordance",
+        "|log uᵀJ(z + δ)u − log uᵀJ(z)u|",
+        "osc(δ)",
+        "thm-self-concordance",
+        _change_of_variance,
+        lambda p: osc(p.by_x),
+        magnitude=lambda p: torch.ones_like(p.R),
+    ),
+    _sharp(
         "tanh-tv",
         FINITE,
         "tanh(osc(δ)/4)",
@@ -352,30 +458,7 @@ FINITE_SHIFTS = [
         lambda p: _shift_x(p).abs().sum(-1),
         lambda p: 0.5 * osc(p.by_x),
     ),
-    _sharp(
-        "one-max",
-        NORMS,
-        "‖f − f'‖₁ ≤ ‖δ‖∞",
-        "cor-norms",
-        lambda p: _shift_x(p).abs().sum(-1),
-        lambda p: p.by_x.abs().amax(-1),
-    ),
-    _sharp(
-        "one-one",
-        NORMS,
-        "‖f − f'‖₁ ≤ ½‖δ‖₁",
-        "cor-norms",
-        lambda p: _shift_x(p).abs().sum(-1),
-        lambda p: 0.5 * p.by_x.abs().sum(-1),
-    ),
-    _sharp(
-        "max-one",
-        NORMS,
-        "‖f − f'‖∞ ≤ ¼‖δ‖₁",
-        "cor-norms",
-        lambda p: _shift_x(p).abs().amax(-1),
-        lambda p: 0.25 * p.by_x.abs().sum(-1),
-    ),
+    *[_norms(p, q) for p, q in ((1, 1), (1, math.inf), (math.inf, 1), (1, 2), (3, 1.5), (math.inf, math.inf))],
     _sharp(
         "divergence",
         NORMS,

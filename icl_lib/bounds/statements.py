@@ -1,6 +1,6 @@
 """Every inequality of the part on bounds, in the order of the book."""
 
-from icl_lib.bounds import closeness, cumulants, curvature, published, sharp
+from icl_lib.bounds import closeness, cumulants, curvature, landscape, published, sharp
 from icl_lib.bounds.inequality import Inequality
 
 ALL: tuple[Inequality, ...] = (
@@ -9,6 +9,7 @@ ALL: tuple[Inequality, ...] = (
     *cumulants.INEQUALITIES,
     *closeness.INEQUALITIES,
     *curvature.INEQUALITIES,
+    *landscape.INEQUALITIES,
 )
 
 THEOREMS: tuple[Inequality, ...] = tuple(q for q in ALL if q.proved)

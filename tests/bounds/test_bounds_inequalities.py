@@ -46,7 +46,8 @@ def test_keys_are_unique_and_every_page_is_one_of_the_part() -> None:
     keys = [q.key for q in statements.ALL]
     assert len(set(keys)) == len(keys)
     assert {q.page for q in statements.ALL} <= {
-        f"bounds/{name}" for name in ("published-chain", "sharp-bounds", "shifts-and-closeness", "curvature")
+        f"bounds/{name}"
+        for name in ("published-chain", "sharp-bounds", "shifts-and-closeness", "curvature", "landscape")
     }
 
 
