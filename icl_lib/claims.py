@@ -171,7 +171,7 @@ def record(claim: Claim, cases: Mapping[str, Measurement], control: Measurement)
     folder = output_folder() / "claims"
     folder.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(dir=folder, suffix=".partial")
-    with os.fdopen(handle, "w") as out:
+    with os.fdopen(handle, "w", encoding="utf-8") as out:
         json.dump(finding.record(), out, indent=1, sort_keys=True)
     Path(partial).replace(folder / f"{claim.id}.json")
     return finding

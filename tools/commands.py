@@ -187,8 +187,9 @@ def chapter(layout: Layout, catalogue: Catalogue, page: Page, words: Sequence[st
 
 def _with_parameters(layout: Layout, page: Page, given: Mapping[str, Any], jobs: int, progress: Progress) -> Executed:
     """A chapter executed with other parameters, where nothing of the book reads it."""
-    surroundings = Surroundings.of(layout)
-    (planned,) = plan(layout, [read_chapter(page, given)], surroundings)
+    surroundings, chapter = Surroundings.of(layout), read_chapter(page, given)
+    progress.say(f"parameters: {', '.join(f'{name} = {value!r}' for name, value in chapter.given.items())}")
+    (planned,) = plan(layout, [chapter], surroundings)
     done = Executed(planned.chapter, planned.key, layout.build / APART)
     shutil.rmtree(done.output, ignore_errors=True)
     with stopping() as children:

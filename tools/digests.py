@@ -11,7 +11,7 @@ from pathlib import Path
 from icl_lib.running.graph import PACKAGE as LIBRARY
 from icl_lib.running.graph import Graph
 from tools.errors import BookError
-from tools.files import digest, digest_file
+from tools.files import digest, digest_file, read_text
 
 # Folders of files outside the library, by the module that reads them.
 READ = {"icl_lib.display.benchmark_results": "benchmarks/results"}
@@ -74,11 +74,8 @@ def _parse_cell(source: str) -> ast.AST | None:
 
 def installed_versions(requirements: Path) -> dict[str, str]:
     """The version in use of Python and of each package that the lock names; `missing` where it is not installed."""
-    try:
-        lock = requirements.read_text()
-    except OSError as error:
-        raise BookError(f"cannot read the lock {requirements}: {error.strerror}") from None
-    names = {_canonical(name) for name in re.findall(r"^([A-Za-z0-9][\w.-]*)==", lock, flags=re.MULTILINE)}
+    lock = re.findall(r"^([A-Za-z0-9][\w.-]*)==", read_text(requirements), flags=re.MULTILINE)
+    names = {_canonical(name) for name in lock}
     found = dict.fromkeys(sorted(names), "missing")
     for distribution in metadata.distributions():
         # The folder's name holds the version too, and opening hundreds of metadata files is what takes the time.

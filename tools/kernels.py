@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+from importlib.util import cache_from_source
 from pathlib import Path
 
+from icl_lib.running.graph import PACKAGE as LIBRARY
 from icl_lib.running.processor import emulated
 from tools.errors import BookError
 from tools.files import write_if_changed
@@ -75,12 +77,25 @@ def environment(layout: Layout, output: Path, results: str | None = None) -> dic
         "MPLCONFIGDIR": str(home / "matplotlib"),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         "PYTHONHASHSEED": "0",
+        "PYTHONUTF8": "1",
         # The digest covers the library of this checkout, so the kernel must not import another.
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)),
     }
     if progress := os.environ.get("ICL_PROGRESS"):
         variables["ICL_PROGRESS"] = str(layout.root / progress)
     return variables
+
+
+def _drop_doubtful_bytecode(library: Path) -> None:
+    """Remove bytecode that Python would trust although its source may be newer.
+
+    Python compares sizes and whole seconds. A source written again in the second in which it was compiled, to the same
+    length, would be run as it was before.
+    """
+    for source in library.rglob("*.py"):
+        cached = Path(cache_from_source(source))
+        if cached.is_file() and cached.stat().st_mtime < source.stat().st_mtime + 2:
+            cached.unlink(missing_ok=True)
 
 
 def prepare(layout: Layout) -> None:
@@ -91,6 +106,7 @@ def prepare(layout: Layout) -> None:
     home = layout.build / "home"
     write_if_changed(home / "ipython" / "profile_default" / "ipython_kernel_config.py", IPYTHON_CONFIG)
     (home / "runtime").mkdir(parents=True, exist_ok=True)
+    _drop_doubtful_bytecode(layout.root / LIBRARY)
     fonts = home / "matplotlib"
     if any(fonts.glob("fontlist-*.json")):
         return
@@ -99,7 +115,8 @@ def prepare(layout: Layout) -> None:
         [sys.executable, "-c", "import matplotlib.font_manager"],
         env=environment(layout, home),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
     )
     if warm.returncode:

@@ -6,9 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.errors import BookError
+from tools.errors import BookError, remedy
+from tools.files import sweep
 
 PUBLISHED = "paper"
+HOUR = 3600
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,7 @@ def prepare(layout: Layout) -> None:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        raise BookError(
-            f"cannot write the build folder {layout.build}: {error.strerror}; "
-            "make it a folder that you may write, or remove it"
-        ) from None
+        raise BookError(f"cannot write the build folder {layout.build}: {remedy(error)}") from None
 
 
 @contextmanager
@@ -96,6 +95,15 @@ def locked(layout: Layout) -> Iterator[None]:
         print(f"waiting for another command that builds profile {layout.profile}", flush=True)
         lock.acquire()
     try:
+        _sweep(layout)
         yield
     finally:
         lock.release()
+
+
+def _sweep(layout: Layout) -> None:
+    """Remove what a killed command has left half written; in the store others may be at work."""
+    for folder in layout.build.iterdir():
+        if folder != layout.results:
+            sweep(folder)
+    sweep(layout.results, older_than=HOUR)

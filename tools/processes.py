@@ -87,7 +87,8 @@ class Children:
                     stdin=subprocess.DEVNULL,
                     stdout=errors if on_line is None else subprocess.PIPE,
                     stderr=errors,
-                    text=True,
+                    encoding="utf-8",
+                    errors="replace",
                     start_new_session=True,
                 )
                 self._running.add(child)

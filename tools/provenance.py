@@ -41,7 +41,7 @@ def _git(root: Path, *arguments: str) -> str:
 def processor() -> str:
     """The processor's name as the system tells it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -74,6 +74,11 @@ def _assignments(values: Mapping[str, Any]) -> str:
 
 def _in_order(values: Mapping[str, str]) -> dict[str, str]:
     return {name: values[name] for name in ORDER}
+
+
+def is_whole(values: Mapping[str, Any]) -> bool:
+    """Whether these are the values of a run, as `record` gives them."""
+    return all(isinstance(values.get(name), str) for name in ORDER)
 
 
 def as_script(values: Mapping[str, str]) -> bytes:

@@ -16,7 +16,7 @@ import torch
 import xarray
 from filelock import FileLock
 
-from icl_lib.running.digest import check_unchanged, module_digest
+from icl_lib.running.digest import check_unchanged, files_of, module_digest
 from icl_lib.running.processor import emulated
 
 # In the folder of the results: the files that were found damaged, a line each.
@@ -26,8 +26,13 @@ DAMAGED = "damaged.log"
 @functools.cache
 def _digest(module: str) -> str:
     # Once a process: what it has imported is the text of its start, whatever is edited while it runs.
-    check_unchanged()
+    check_unchanged(_files(module))
     return module_digest(module)
+
+
+@functools.cache
+def _files(module: str) -> list[Path]:
+    return files_of(module)
 
 
 @functools.cache
@@ -106,7 +111,12 @@ class Store:
         return found if found is not None and found.attrs.get("key") == key else None
 
     def save(self, key: str, result: xarray.Dataset) -> None:
-        """Write `result` under `key`; a reader sees the old state or the new one, never half a file."""
+        """Write `result` under `key`; a reader sees the old state or the new one, never half a file.
+
+        Raises `RuntimeError` where a module that computes it was written since this process started.
+        """
+        # Also what was imported while it was computed.
+        check_unchanged(path for module in json.loads(key)["library"] for path in _files(module))
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.path(key)
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".partial-") as folder:

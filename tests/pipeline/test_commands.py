@@ -1,6 +1,8 @@
 """The commands: bad input, failed and interrupted runs. Chapters here are bare, so that kernels start fast."""
 
+import errno
 import os
+import py_compile
 import shutil
 import signal
 import subprocess
@@ -16,6 +18,7 @@ from fixture_book import HEADER, REPOSITORY, replace
 from tools import kernels
 from tools.catalogue import load
 from tools.cli import main
+from tools.errors import REMEDIES
 from tools.execute import Surroundings, plan
 from tools.layout import Layout
 from tools.notebooks import read_chapter
@@ -72,7 +75,7 @@ def test_bad_input_is_one_message(
     assert not list((bare / "_build").rglob("*.ipynb"))
 
 
-@pytest.mark.parametrize("jobs", ["0", "-1", "many"])
+@pytest.mark.parametrize("jobs", ["0", "-1", "many", "²", "٣"])
 def test_a_number_of_workers_that_is_none_is_refused(
     bare: Path, capsys: pytest.CaptureFixture[str], jobs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +90,29 @@ def test_a_build_folder_that_cannot_be_written_is_one_message(bare: Path, capsys
     error = capsys.readouterr().err
     assert f"cannot write the build folder {bare / '_build'}" in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EACCES, errno.ENOTDIR, errno.EIO])
+def test_what_the_system_refuses_is_one_message_with_path_and_remedy(
+    bare: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(error, os.strerror(error), str(bare / "_build/somewhere"))
+
+    monkeypatch.setattr("tools.commands.book", fail)
+    assert run(bare, "book") == 1
+    told = capsys.readouterr().err.strip()
+    assert told.startswith(f"failed: {bare}/_build/somewhere: {os.strerror(error)}; ")
+    assert len(told.splitlines()) == 1
+
+
+def test_a_file_where_a_folder_belongs_is_one_message(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_chapter(bare, "print(n)")
+    (bare / "_build").mkdir()
+    (bare / "_build/running").write_text("in the way")
+    assert run(bare, "book") == 1
+    told = capsys.readouterr().err.strip()
+    assert told == f"failed: {bare}/_build/running: File exists; {REMEDIES[errno.EEXIST]}"
 
 
 @pytest.mark.parametrize(
@@ -209,6 +235,30 @@ def test_a_kernel_has_the_threads_of_its_key_and_no_options_of_pytest(
     variables = kernels.environment(Layout(checkout), checkout)
     assert {variables[name] for name in kernels.THREADS} == {kernels.threads()}
     assert "PYTEST_ADDOPTS" not in variables
+
+
+def test_bytecode_is_dropped_where_python_could_take_it_for_that_of_a_newer_text(checkout: Path) -> None:
+    """It compares sizes and whole seconds only."""
+    source = checkout / "icl_lib/numbers.py"
+    os.utime(source, (10**9, 10**9))
+    kept = Path(py_compile.compile(str(checkout / "icl_lib/unused.py"), doraise=True) or "")
+    os.utime(checkout / "icl_lib/unused.py", (10**9, 10**9))
+    dropped = Path(py_compile.compile(str(source), doraise=True) or "")
+    source.write_text("ZERO = 0.5\n")
+    os.utime(source, (10**9 + 0.5, 10**9 + 0.5))
+    os.utime(dropped, (10**9 + 0.1, 10**9 + 0.1))
+    command = [sys.executable, "-c", "from icl_lib.numbers import ZERO; print(ZERO)"]
+    variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONSAFEPATH")}
+
+    def computed() -> str:
+        done = subprocess.run(command, cwd=checkout, env=variables, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    assert computed() == "0.0"
+    kernels.prepare(Layout(checkout))
+    assert not dropped.exists()
+    assert kept.exists()
+    assert computed() == "0.5"
 
 
 def test_a_child_is_ended_when_what_listens_to_it_fails(tmp_path: Path) -> None:

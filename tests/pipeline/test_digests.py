@@ -135,5 +135,5 @@ def test_versions_are_those_installed(tmp_path: Path) -> None:
     versions = installed_versions(tmp_path / "requirements.txt")
     assert versions["numpy"] == numpy.__version__
     assert versions["no-such-package"] == "missing"
-    with pytest.raises(BookError, match="cannot read the lock"):
+    with pytest.raises(BookError, match=r"cannot read .*nope\.txt: No such file"):
         installed_versions(tmp_path / "nope.txt")
