@@ -26,7 +26,17 @@ from tools.progress import Progress
 from tools.timings import Timings
 
 # The modules of this pipeline that decide what an executed notebook holds.
-EXECUTING = ("execute.py", "kernels.py", "notebooks.py", "outputs.py", "processes.py", "warm.py", "worker.py")
+EXECUTING = (
+    "execute.py",
+    "guard.py",
+    "kernels.py",
+    "markup.py",
+    "notebooks.py",
+    "outputs.py",
+    "processes.py",
+    "warm.py",
+    "worker.py",
+)
 
 # What the record of a run holds.
 FIELDS = {

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.util import cache_from_source
 from pathlib import Path
 
@@ -16,7 +17,10 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 # Left to the kernel, or what would change the pictures.
 REMOVED = (
     *("MPLBACKEND", "MATPLOTLIBRC", "ICL_PICTURES"),
-    *("PYTHONWARNINGS", "PYTHONSTARTUP", "PYTHONOPTIMIZE", "PYTHONINSPECT"),
+    *("PYTHONWARNINGS", "PYTHONSTARTUP", "PYTHONOPTIMIZE", "PYTHONINSPECT", "PYTHONDEVMODE", "PYTHONSAFEPATH"),
+    *("PYTHONUTF8", "PYTHONIOENCODING", "OMP_DISPLAY_ENV"),
+    # Kernels, settings and paths of another environment.
+    *("JUPYTER_PATH", "JUPYTER_CONFIG_PATH", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "PYTHONHOME"),
     *("PYTEST_ADDOPTS", "PYTEST_PLUGINS"),
 )
 IPYTHON_CONFIG = b"""c = get_config()
@@ -28,12 +32,12 @@ TOOLS = Path(__file__).resolve().parents[1]
 
 def device() -> str:
     """The device that chapters are asked to use."""
-    return os.environ.get("ICL_DEVICE", "cpu")
+    return os.environ.get("ICL_DEVICE") or "cpu"
 
 
 def threads() -> str:
     """The number of threads of one kernel's numerical libraries."""
-    return os.environ.get(THREADS[0], "1")
+    return os.environ.get(THREADS[0]) or "1"
 
 
 def processor() -> dict[str, str]:
@@ -58,16 +62,23 @@ def store(layout: Layout) -> Path | None:
     return layout.root / named if named else layout.results
 
 
+def variables(folders: Sequence[Path]) -> dict[str, str]:
+    """The variables of every process that the pipeline starts: it imports from `folders` before anywhere else."""
+    found = {name: value for name, value in os.environ.items() if name not in REMOVED}
+    path = [*map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])]
+    # The digest covers the library of this checkout, so no process must import another.
+    found["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path))
+    return found | {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
+
+
 def environment(layout: Layout, output: Path, results: str | None = None) -> dict[str, str]:
     """Environment variables for a kernel that writes figure data and claims to `output`.
 
     `results` replaces the folder of `store` (`off`: nothing is reused).
     """
     home = layout.build / "home"
-    variables = {name: value for name, value in os.environ.items() if name not in REMOVED}
-    variables |= dict.fromkeys(THREADS, threads())
-    path = [str(layout.root), str(TOOLS), *filter(None, [os.environ.get("PYTHONPATH")])]
-    variables |= {
+    found = variables([layout.root, TOOLS]) | dict.fromkeys(THREADS, threads())
+    found |= {
         "ICL_STORE": results or str(store(layout) or "off"),
         "ICL_OUTPUT": str(output),
         "ICL_DEVICE": device(),
@@ -76,14 +87,10 @@ def environment(layout: Layout, output: Path, results: str | None = None) -> dic
         "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
         "MPLCONFIGDIR": str(home / "matplotlib"),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        "PYTHONHASHSEED": "0",
-        "PYTHONUTF8": "1",
-        # The digest covers the library of this checkout, so the kernel must not import another.
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)),
     }
     if progress := os.environ.get("ICL_PROGRESS"):
-        variables["ICL_PROGRESS"] = str(layout.root / progress)
-    return variables
+        found["ICL_PROGRESS"] = str(layout.root / progress)
+    return found
 
 
 def _drop_doubtful_bytecode(library: Path) -> None:

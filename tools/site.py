@@ -1,6 +1,5 @@
 """The staged book → the site, by jupyter-book, unless nothing that it reads has changed."""
 
-import os
 import re
 import shutil
 import sys
@@ -25,7 +24,7 @@ from tools.files import (
     write_atomically,
     write_if_changed,
 )
-from tools.kernels import TOOLS
+from tools.kernels import TOOLS, variables
 from tools.layout import Layout
 from tools.notebooks import without_colours
 from tools.processes import Children, Ended
@@ -141,8 +140,7 @@ class Site:
             *("--config", str(work / "config.yml"), "--toc", str((self.layout.stage / CONTENTS).resolve())),
             *("--path-output", str(work), "--builder", builder, "-W", "--keep-going", "-n", "--all"),
         ]
-        path = os.pathsep.join(filter(None, [str(TOOLS), str(self.layout.root), os.environ.get("PYTHONPATH")]))
-        environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": path}
+        environment = variables([TOOLS, self.layout.root])
         ended = self.children.run(command, cwd=work, environment=environment, log=work / "log")
         log = (work / "log").read_text(encoding="utf-8", errors="replace")
         folder = work / "_build" / builder

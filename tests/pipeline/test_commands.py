@@ -1,6 +1,7 @@
 """The commands: bad input, failed and interrupted runs. Chapters here are bare, so that kernels start fast."""
 
 import errno
+import json
 import os
 import py_compile
 import shutil
@@ -124,6 +125,10 @@ def test_a_file_where_a_folder_belongs_is_one_message(bare: Path, capsys: pytest
         ),
         ("import os; os._exit(3)", ["the kernel died in code cell 3 of 3: import os; os._exit(3)"]),
         ("import sys; print('careful', file=sys.stderr)", ["code cell 3 of 3", "wrote to stderr: careful"]),
+        (
+            "h = display('a', display_id=True); h.update('b')",
+            ["failed in code cell 3 of 3", "changes or clears what it has displayed"],
+        ),
     ],
 )
 def test_a_chapter_that_fails_is_named_with_its_cell(
@@ -259,6 +264,34 @@ def test_bytecode_is_dropped_where_python_could_take_it_for_that_of_a_newer_text
     assert not dropped.exists()
     assert kept.exists()
     assert computed() == "0.5"
+
+
+def test_what_is_set_for_other_programs_reaches_no_process_of_the_pipeline(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in kernels.REMOVED:
+        monkeypatch.setenv(name, "error")
+    for name in (*kernels.THREADS, "ICL_DEVICE"):
+        monkeypatch.setenv(name, "")
+    found = kernels.environment(Layout(checkout), checkout)
+    assert {found[name] for name in kernels.REMOVED if name in found} == {"1"}
+    assert found["PYTHONUTF8"] == "1"
+    assert {found[name] for name in kernels.THREADS} == {"1"}
+    assert found["ICL_DEVICE"] == "cpu"
+
+
+def test_a_kernel_of_another_environment_is_not_taken(
+    bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in (tmp_path / "kernels/python3", tmp_path / "share/kernels/python3"):
+        folder.mkdir(parents=True)
+        text = json.dumps({"argv": ["/nowhere/python"], "display_name": "Other", "language": "python"})
+        (folder / "kernel.json").write_text(text)
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "share"))
+    write_chapter(bare, "import sys; print(sys.executable)")
+    assert run(bare, "chapter", "sums", "-p", "n", "7") == 0
+    assert sys.executable in (bare / "_build/chapter/sums.ipynb").read_text()
 
 
 def test_a_child_is_ended_when_what_listens_to_it_fails(tmp_path: Path) -> None:
