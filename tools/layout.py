@@ -4,8 +4,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from icl_lib.running.locking import held
 from tools.errors import BookError, remedy
 from tools.files import sweep
 
@@ -85,20 +87,12 @@ def prepare(layout: Layout) -> None:
 @contextmanager
 def locked(layout: Layout) -> Iterator[None]:
     """Hold the build folder of a profile, so that two commands never build it at once."""
-    from filelock import FileLock, Timeout
-
     prepare(layout)
-    lock = FileLock(layout.build / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"waiting for another command that builds profile {layout.profile}", flush=True)
-        lock.acquire()
-    try:
+    waiting = f"waiting for another command that builds profile {layout.profile}"
+    alone = f"{layout.build} lies on a file system without locks: start no second command there"
+    with held(layout.build / ".lock", partial(print, waiting, flush=True), partial(print, alone, flush=True)):
         _sweep(layout)
         yield
-    finally:
-        lock.release()
 
 
 def _sweep(layout: Layout) -> None:

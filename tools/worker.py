@@ -56,7 +56,7 @@ class Watch:
         """Papermill's client, which tells this watch of such a cell."""
         watch = self
 
-        class Client(PapermillNotebookClient):  # type: ignore[misc]
+        class Client(PapermillNotebookClient):
             def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> Any:
                 if msg["msg_type"] in ("update_display_data", "clear_output") and watch.changing is None:
                     watch.changing = cell_index
