@@ -1,12 +1,12 @@
 """One file that keeps a build: sources, site, executed notebooks, results and lock; equal builds are equal bytes."""
 
-import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from tools import git, kernels
 from tools.errors import BookError, listing
+from tools.files import HIDDEN
 from tools.layout import Layout
 from tools.progress import Progress
 from tools.provenance import TRACKED
@@ -15,8 +15,6 @@ from tools.provenance import TRACKED
 FOLDERS = ("executed", "checked", "html")
 FILES = ("scorecard.json", "timings.json")
 TOP = "book"
-# What Python and editors leave beside sources.
-MADE = re.compile(r"\..*|__pycache__|.*~")
 # The earliest time that the format knows: when a file was written says nothing about what it holds.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -49,7 +47,7 @@ def sources(layout: Layout) -> Iterator[Path]:
     Raises `BookError` where that leaves out one that the build may have used.
     """
     others = git.ask(layout.root, "ls-files", "-z", "--others", "--", *TRACKED).split("\0")
-    if used := [name for name in others if name and not any(MADE.fullmatch(part) for part in Path(name).parts)]:
+    if used := [name for name in others if name and not any(HIDDEN.fullmatch(part) for part in Path(name).parts)]:
         raise BookError(
             f"an archive holds what git knows, and the build may use what it does not: {listing(used[:5])}; "
             "`git add` it, or move it away"

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from tools.errors import BookError, listing
-from tools.files import read_text
+from tools.files import read_text, visible
 from tools.layout import Layout
 
 SECTIONS = ("profiles", "pages")
@@ -166,9 +166,9 @@ def _refuse_unlisted(layout: Layout, names: list[str], reruns: Mapping[str, Any]
     generated = layout.book / "reference"
     sources = {
         path.relative_to(layout.book).with_suffix("").as_posix()
-        for path in layout.book.rglob("*.md")
+        for path in visible(layout.book, "*.md")
         if generated not in path.parents
-        and not any(part.startswith((".", "_")) for part in path.relative_to(layout.book).parts)
+        and not any(part.startswith("_") for part in path.relative_to(layout.book).parts)
     }
     used = {str(settings.get("chapter")) for settings in reruns.values()}
     if unlisted := sources - set(names) - used:

@@ -27,15 +27,8 @@ from tools.timings import Timings
 
 # The modules of this pipeline that decide what an executed notebook holds.
 EXECUTING = (
-    "execute.py",
-    "guard.py",
-    "kernels.py",
-    "markup.py",
-    "notebooks.py",
-    "outputs.py",
-    "processes.py",
-    "warm.py",
-    "worker.py",
+    *("connections.py", "execute.py", "guard.py", "kernels.py", "markup.py", "notebooks.py", "outputs.py"),
+    *("processes.py", "warm.py", "worker.py"),
 )
 
 # What the record of a run holds.

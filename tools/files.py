@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -12,6 +13,8 @@ from typing import Any
 
 from tools.errors import BookError
 
+# Checkpoints of JupyterLab, what editors write beside a file, and what Python does.
+HIDDEN = re.compile(r"\..*|.*~|__pycache__")
 # What a write that was broken off leaves behind ends like this.
 PARTIAL = ".partial"
 
@@ -103,6 +106,12 @@ def digest_tree(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below `folder`, by its path with forward slashes; {} where there is no folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): digest_file(path) for path in files}
+
+
+def visible(folder: Path, pattern: str = "*") -> list[Path]:
+    """The files below `folder` without those that editors keep beside what is edited, such as JupyterLab's."""
+    found = [path for path in folder.rglob(pattern) if path.is_file()]
+    return sorted(path for path in found if not any(HIDDEN.fullmatch(part) for part in path.relative_to(folder).parts))
 
 
 def replace_folder(new: Path, target: Path) -> None:

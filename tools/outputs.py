@@ -8,6 +8,7 @@ from nbformat import NotebookNode
 from tools import markup, notebooks
 from tools.errors import BookError
 
+LONGEST = 50_000
 ADDRESS = re.compile(r"<.*\bat 0x[0-9a-f]{6,}")
 
 
@@ -21,8 +22,10 @@ def noise(page: str, notebook: NotebookNode) -> str | None:
             for kind, value in output.get("data", {}).items():
                 if found := markup.refused(kind, notebooks.text_of(value)):
                     return f"{where}\n  displays {found}, which no page shows; show text, a table or a picture"
-            text = notebooks.text_of(output.get("data", {}).get("text/plain", ""))
-            if match := ADDRESS.search(text):
+            text = notebooks.text_of(output.get("data", {}).get("text/plain", output.get("text", "")))
+            if len(text) > LONGEST:
+                return f"{where}\n  prints {len(text)} characters; allowed: {LONGEST}, which a reader can look through"
+            if output.output_type != "stream" and (match := ADDRESS.search(text)):
                 return (
                     f"{where}\n  shows an object as {match[0]!r}, which differs from run to run; "
                     "end the cell with `;`, or show a value"

@@ -10,7 +10,7 @@ from nbformat import NotebookNode
 from tools import notebooks
 from tools.differences import DIFFERS, Difference, error_of
 from tools.errors import BookError, listing
-from tools.files import digest, read_text
+from tools.files import digest, read_text, visible
 from tools.layout import Layout
 from tools.tolerance import TAG, Rule, agree, bad_errors, differing_lines
 
@@ -104,7 +104,7 @@ def _hint(layout: Layout) -> str:
 def refuse_extra(layout: Layout, pages: Sequence[str]) -> None:
     """Raise `BookError` for a reference of no page: it would be compared with nothing."""
     found = {
-        path.relative_to(layout.references).with_suffix("").as_posix() for path in layout.references.rglob("*.ipynb")
+        path.relative_to(layout.references).with_suffix("").as_posix() for path in visible(layout.references, "*.ipynb")
     }
     if extra := found - set(pages):
         raise BookError(f"a reference in {layout.references}, but no chapter of the book: {listing(extra)}; remove it")

@@ -27,6 +27,7 @@ from tools.files import (
     read_record,
     replace_folder,
     text_in,
+    visible,
     write_if_changed,
 )
 from tools.layout import Layout
@@ -96,15 +97,8 @@ class Stager:
 
     def _sources(self) -> list[Path]:
         """Every file of the book that a page may use."""
-        files = [path for path in self.layout.book.rglob("*") if path.is_file()]
-        kept = []
-        for path in sorted(files):
-            parts = path.relative_to(self.layout.book).parts
-            if parts[0] not in ("reference", costs.FILE) and not any(
-                part.startswith(".") or part == "__pycache__" for part in parts
-            ):
-                kept.append(path)
-        return kept
+        out = ("reference", costs.FILE)
+        return [path for path in visible(self.layout.book) if path.relative_to(self.layout.book).parts[0] not in out]
 
     def _fill(
         self, sources: Mapping[str, bytes], executed: Sequence[Executed], found: Sequence[Difference], claims: Any

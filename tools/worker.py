@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from jupyter_client.kernelspec import KernelSpecManager
-from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from papermill import engines
@@ -21,27 +19,12 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import execute_notebook
 from papermill.log import logger
-from traitlets import default
 
 from tools import notebooks
+from tools.connections import OwnKernel
 from tools.files import json_bytes, read_json, write_atomically
 
 CHANGES = "changes or clears what it has displayed, of which a page shows one state; display it once, when it is done"
-
-
-class OwnSpecs(KernelSpecManager):
-    """The one kernel of this interpreter, whatever kernels of other environments are called."""
-
-    def _kernel_dirs_default(self) -> list[str]:
-        return []
-
-
-class OwnKernel(AsyncKernelManager):
-    """A kernel of this interpreter."""
-
-    @default("kernel_spec_manager")
-    def _own_specs(self) -> KernelSpecManager:
-        return OwnSpecs(parent=self)
 
 
 class Watch:

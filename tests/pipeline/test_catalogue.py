@@ -8,10 +8,14 @@ from fixture_book import HEADER, replace, write_book
 
 from tools import provenance
 from tools.catalogue import load
+from tools.digests import Library
 from tools.errors import BookError
 from tools.execute import Executed, in_order
 from tools.layout import Layout
+from tools.lint import write_notebooks
 from tools.notebooks import read_chapter
+from tools.references import refuse_extra
+from tools.stage import Stager
 
 RECORD = {
     **{"key": "", "notebook": "", "output": {}, "parts": {}, "cpu_seconds": 1.0, "peak_bytes": 1},
@@ -123,6 +127,25 @@ def test_a_page_that_is_not_listed_is_named_wherever_the_checkout_lies(tmp_path:
         (root / "book/_drafts/draft.md").write_text("# Draft\n")
         with pytest.raises(BookError, match=r"not listed in _toc.yml: book/extra\.md$"):
             load(Layout(root))
+
+
+def test_what_editors_keep_beside_a_file_is_no_source(checkout: Path) -> None:
+    layout = Layout(checkout)
+    keys = Library(checkout).reached(["import icl_lib"])
+    for name in ("book/.ipynb_checkpoints/sums-checkpoint.md", "book/part/.curve.md.swp", "book/part/curve.md~"):
+        (checkout / name).parent.mkdir(exist_ok=True)
+        (checkout / name).write_text("```{code-cell} ipython3\nx = (\n```\n")
+    for name in ("icl_lib/.ipynb_checkpoints/table.csv", "icl_lib/.numbers.py.swp"):
+        (checkout / name).parent.mkdir(exist_ok=True)
+        (checkout / name).write_text("")
+    reference = layout.references / ".ipynb_checkpoints/sums-checkpoint.ipynb"
+    reference.parent.mkdir(parents=True)
+    reference.write_text("{}")
+    catalogue = load(layout)
+    refuse_extra(layout, [])
+    assert Library(checkout).reached(["import icl_lib"]) == keys
+    assert {path.stem for path in write_notebooks(layout, checkout / "lint")} == {"sums", "curve"}
+    assert not [path for path in Stager(layout, catalogue)._sources() if "checkpoint" in path.name or "~" in path.name]
 
 
 def test_a_profile_can_leave_out_a_further_run(checkout: Path) -> None:

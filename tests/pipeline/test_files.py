@@ -1,9 +1,11 @@
 """Files that are written whole or not at all."""
 
+import ast
 import os
 from pathlib import Path
 
 import pytest
+from fixture_book import REPOSITORY
 
 from tools import files
 from tools.errors import BookError
@@ -81,6 +83,26 @@ def test_bytes_that_are_no_utf_8_are_one_message(tmp_path: Path) -> None:
         files.read_text(tmp_path / "x")
     (tmp_path / "x").write_bytes(b"\xef\xbb\xbfa\r\nb\n")
     assert files.read_text(tmp_path / "x") == "a\nb\n"
+
+
+def test_every_file_is_opened_with_its_encoding_named() -> None:
+    """Without, it is read in the language of whoever runs the book."""
+    bare = []
+    for path in [path for name in ("tools", "icl_lib", "benchmarks") for path in (REPOSITORY / name).rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name, given = ast.unparse(node.func), {keyword.arg: keyword.value for keyword in node.keywords}
+            texts = [part.value for part in [*node.args, *given.values()] if isinstance(part, ast.Constant)]
+            opens = (
+                name.split(".")[-1] in ("open", "fdopen", "TemporaryFile", "NamedTemporaryFile") and name != "os.open"
+            )
+            is_binary = any(isinstance(text, str) and "b" in text for text in texts)
+            reads = name.endswith((".read_text", ".write_text")) or (opens and (node.args or name == "open"))
+            runs = "text" in given and name.split(".")[-1] in ("run", "Popen")
+            if (reads and not is_binary and "encoding" not in given) or runs:
+                bare.append(f"{path.name}:{node.lineno} {name}")
+    assert not bare
 
 
 def test_json_that_is_broken_is_none(tmp_path: Path) -> None:

@@ -32,6 +32,15 @@ def test_a_memory_address_is_noise() -> None:
     assert "shows an object as" in str(noise("x", notebook(shown)))
 
 
+def test_a_text_that_nobody_reads_to_its_end_is_noise() -> None:
+    """A line of 300 kB costs the site more than a minute."""
+    for shown in (
+        new_output("stream", name="stdout", text="1" * 300_000),
+        new_output("execute_result", data={"text/plain": "1" * 300_000}),
+    ):
+        assert "prints 300000 characters; allowed: 50000" in str(noise("x", notebook(shown)))
+
+
 def test_text_is_no_noise() -> None:
     assert noise("x", notebook(new_output("stream", name="stdout", text="0x12345678 is a number\n"))) is None
 
