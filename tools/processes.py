@@ -104,8 +104,8 @@ class Children:
             except BaseException:
                 # Nobody else would wait for it.
                 self._end(child)
-                if child.stdout is not None:
-                    child.stdout.close()
+                for pipe in filter(None, (child.stdin, child.stdout)):
+                    pipe.close()
                 raise
 
     def _wait(self, child: subprocess.Popen[str], start: float) -> Ended:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import yaml
 
-from icl_lib.running.digest import changed_since_start
 from tools import digests
 from tools.catalogue import mapping, read_yaml
 from tools.errors import BookError
@@ -80,6 +79,7 @@ class Site:
         where pages are missing, nobody defines their labels. Raises `BookError` with them where Sphinx leaves no site.
         """
         start = time.perf_counter()
+        written = self._written()
         config = configuration(self.layout, banner)
         key = self._key(config)
         stamp = self.layout.build / "site.json"
@@ -97,7 +97,7 @@ class Site:
             if not strict:
                 complaint = ""
             # Where Sphinx may have read another text than the key tells, the next build makes the site again.
-            elif not complaint and not changed_since_start(self._sources()):
+            elif not complaint and written == self._written():
                 write_atomically(stamp, json_bytes({"key": key, "files": self._rendered()}))
             timings.add("site", time.perf_counter() - start, ended=ended)
         else:
@@ -124,6 +124,9 @@ class Site:
         """The code that makes the pages, and that whose docstrings they may show."""
         library = self.layout.root / digests.LIBRARY
         return [*sorted((TOOLS / "tools").rglob("*.[jp][sy]")), *sorted(library.rglob("*.py"))]
+
+    def _written(self) -> list[int]:
+        return [path.stat().st_ctime_ns for path in self._sources()]
 
     def render(self, config: bytes, builder: str) -> tuple[Path, Ended, str]:
         """Let jupyter-book render what is staged into a fresh folder.

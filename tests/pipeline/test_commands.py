@@ -191,7 +191,7 @@ def test_an_interrupted_run_leaves_nothing_that_is_trusted(bare: Path) -> None:
     signal.signal(signal.SIGINT, before)
     kernel = wait_for_kernel(bare / "_build/running")
     os.kill(child.pid, signal.SIGINT)
-    _, error = child.communicate(timeout=20)
+    _, error = child.communicate(timeout=120)
     assert child.returncode == 130
     assert "interrupted" in error
     assert "Traceback" not in error
@@ -205,9 +205,9 @@ def wait_for_kernel(folder: Path) -> int:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not condition():
-        assert time.monotonic() < deadline, "nothing happened for 30 s"
+        assert time.monotonic() < deadline, "nothing happened for two minutes"
         time.sleep(0.05)
 
 
