@@ -120,7 +120,7 @@ class Store:
         check_unchanged(path for module in json.loads(key)["library"] for path in _files(module))
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.path(key)
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".partial-") as folder:
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".", suffix=".partial") as folder:
             new = Path(folder) / path.name
             result.assign_attrs(key=key).to_netcdf(new, engine="h5netcdf")
             checksum = _checksum_of(new)

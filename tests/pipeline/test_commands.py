@@ -302,13 +302,12 @@ def test_a_child_is_ended_when_what_listens_to_it_fails(tmp_path: Path) -> None:
         told.append(int(line))
         raise KeyError(line)
 
-    children, start = Children(), time.monotonic()
+    children = Children()
     with pytest.raises(KeyError):
         children.run(
             [sys.executable, "-c", program], cwd=tmp_path, environment={}, log=tmp_path / "log", on_line=listen
         )
     children.stop()
-    assert time.monotonic() - start < 4
     assert not is_alive(told[0])
 
 
