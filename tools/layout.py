@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from icl_lib.running.locking import held
 from tools.errors import BookError, remedy
 from tools.files import sweep
 
@@ -87,6 +86,9 @@ def prepare(layout: Layout) -> None:
 @contextmanager
 def locked(layout: Layout) -> Iterator[None]:
     """Hold the build folder of a profile, so that two commands never build it at once."""
+    # Here, since who runs a chapter imports this module, and the library of the chapter's checkout.
+    from icl_lib.running.locking import held
+
     prepare(layout)
     waiting = f"waiting for another command that builds profile {layout.profile}"
     alone = f"{layout.build} lies on a file system without locks: start no second command there"
