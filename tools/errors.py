@@ -3,7 +3,9 @@
 import errno
 from collections.abc import Iterable
 
-_NOT_YOURS = "it belongs to somebody else or cannot be written: sudo chown -R $USER it, or take another folder"
+_NOT_YOURS = (
+    "make it yours (sudo chown -R $USER and the folder, after a sudo make), or take a folder that you may write"
+)
 _IN_THE_WAY = "a file stands where a folder belongs, or a folder where a file does: move it away"
 REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space there"),
