@@ -5,6 +5,7 @@ versions belong to the key of a result. Files that a module reads as data are no
 """
 
 import ast
+import functools
 import hashlib
 import os
 import sys
@@ -34,6 +35,12 @@ def _start() -> float:
 _STARTED = _start()
 
 
+@functools.cache
+def _graph() -> Graph:
+    # Once a process: `check_unchanged` holds that its text is that of the start.
+    return Graph(LIBRARY.parent)
+
+
 def changed_since_start(files: Iterable[Path]) -> list[str]:
     """The names of those files that were written, or put in their place, after this process had started.
 
@@ -53,7 +60,7 @@ def check_unchanged(files: Iterable[Path]) -> None:
 
 def library_digest(modules: Iterable[str], root: Path | None = None) -> str:
     """SHA-256 over the code of `modules` and of all they reach in the package, in the order of their names."""
-    graph = Graph(root or LIBRARY.parent)
+    graph = Graph(root) if root else _graph()
     digest = hashlib.sha256()
     for name in sorted(graph.reached(modules)):
         digest.update(f"{name}\0{graph.code(name)}\0".encode())
@@ -76,7 +83,7 @@ def module_digest(name: str) -> str:
 def files_of(name: str) -> list[Path]:
     """The files whose code `module_digest(name)` covers."""
     outside, inside = _reached(name)
-    graph = Graph(LIBRARY.parent)
+    graph = _graph()
     return [*outside.values(), *(graph.modules[module] for module in graph.reached(inside))]
 
 
@@ -86,7 +93,7 @@ def _reached(name: str) -> tuple[dict[str, Path], set[str]]:
         return {}, {name}
     if name == "__main__" or _file_of(name) is None:
         raise ValueError(f"an experiment must be defined in a module of its own, with a file, got one of {name}")
-    graph = Graph(LIBRARY.parent)
+    graph = _graph()
     outside: dict[str, Path] = {}
     inside: set[str] = set()
     pending = set(with_parents(name))
