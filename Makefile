@@ -5,15 +5,22 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
-CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chrome 2>/dev/null))
+CHROMIUM ?= $(shell command -v chromium chromium-browser google-chrome 2>/dev/null | head -n 1)
 PROFILE ?= paper
 JOBS ?=
 export JOBS
+# Whatever the locale: files are read and written, and lines printed, as UTF-8.
+export PYTHONUTF8 := 1
+# What is set for other programs: for a hook of git, for other Pythons and their packages.
+unexport GIT_DIR GIT_INDEX_FILE GIT_WORK_TREE GIT_PREFIX GIT_COMMON_DIR GIT_OBJECT_DIRECTORY
+unexport PYTHONPATH PYTHONHOME PYTHONWARNINGS PYTHONSAFEPATH PYTHONDEVMODE PYTHONOPTIMIZE PYTHONSTARTUP PYTHONINSPECT
 
 VENV := .venv
 BIN := $(VENV)/bin
-# Named by content: an install belongs to one lock and one set of ranges, and counts only when it has ended.
-STAMP := $(VENV)/complete-$(shell cat requirements.txt pyproject.toml | cksum | tr ' ' '-')
+# An install belongs to one lock and one set of ranges, to this folder and one Python, and counts only when it has ended.
+WHICH := import sys; print(sys.base_prefix, *sys.version_info[:2])
+STAMP := $(VENV)/complete-$(shell { cat requirements.txt pyproject.toml; pwd -P; $(PYTHON) -I -c "$(WHICH)"; } 2>&1 | \
+	cksum | tr ' ' '-')
 LAB := .venv-lab
 LOCK := .venv-lock
 TOOLS := $(BIN)/python -m tools
@@ -38,14 +45,14 @@ test: lint types ## lint, types, unit and pipeline tests, the book at smoke scal
 
 lint: $(STAMP) ## style, spelling and layers of the code
 	@mkdir -p _build
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m tools.lint
 	@$(BIN)/typos
 	@$(BIN)/lint-imports >_build/imports.log || { cat _build/imports.log; exit 1; }
 
 types: $(STAMP) ## types of the code
-	@$(BIN)/mypy
+	@$(BIN)/python -m mypy
 
 unit: $(STAMP) ## unit, property, pipeline and mutation tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests --ignore=tests/browser --ignore=tests/gpu
@@ -76,8 +83,10 @@ emulate: $(STAMP) ## the references as on other processors: make emulate C="kern
 	@$(TOOLS) emulate --profile $(PROFILE) $(C)
 
 lab: $(STAMP) $(LAB)/$(notdir $(STAMP)) ## JupyterLab on the text notebooks
-	@install -D -m 644 tools/lab_settings.json $(LAB)/share/jupyter/lab/settings/overrides.json
-	@JUPYTER_PREFER_ENV_PATH=1 $(LAB)/bin/jupyter-lab --LabApp.default_url=/lab/tree/book/index.md
+	@mkdir -p $(LAB)/share/jupyter/lab/settings
+	@cp tools/lab_settings.json $(LAB)/share/jupyter/lab/settings/overrides.json
+	@JUPYTER_PREFER_ENV_PATH=1 $(LAB)/bin/python -m jupyterlab --LabApp.default_url=/lab/tree/book/index.md \
+		$(if $(filter 0,$(shell id -u)),--allow-root)
 
 costs: $(STAMP) ## record what the pages of the last `make clean book` cost, for the time that later ones announce
 	@$(TOOLS) costs
@@ -103,23 +112,9 @@ clean: ## empty _build
 	rm -rf _build
 
 $(LAB)/$(notdir $(STAMP)): | $(STAMP)
-	@rm -rf $(LAB) && $(PYTHON) -m venv $(LAB)
-	@$(LAB)/bin/pip install -qq -r requirements.txt -e ".[lab]"
-	@touch $@
+	@$(PYTHON) -I tools/install.py $(LAB) $@ lab
 
-# An install that was broken off leaves no stamp, and what it left is thrown away; one that had ended is brought up to
-# date in place. Nothing else writes a stamp.
 $(STAMP):
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11, 3.12 or 3.13 is needed:" \
-		"sudo apt-get install python3 python3-venv" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "Python 3.11, 3.12 or" \
-		"3.13 is needed, $(PYTHON) is $$($(PYTHON) --version): sudo apt-get install python3.11 python3.11-venv," \
-		"then make PYTHON=python3.11" >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv module is needed:" \
-		"sudo apt-get install python3-venv" >&2; exit 1; }
-	@ls $(VENV)/complete-* >/dev/null 2>&1 || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
-	@echo "installing the packages of requirements.txt into $(VENV)"
-	@rm -f $(VENV)/complete-*
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.txt
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -e .
-	@touch $@
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: sudo apt-get install python3 python3-venv" \
+		"(or make PYTHON=… with the path of one)" >&2; exit 1; }
+	@$(PYTHON) -I tools/install.py $(VENV) $@

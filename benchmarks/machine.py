@@ -38,7 +38,7 @@ def versions() -> dict[str, str]:
 def in_own_process(module: str, *arguments: str) -> float:
     """The number that `python -m MODULE ARGUMENTS` prints as JSON."""
     command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=True)
     return float(json.loads(done.stdout))
 
 

@@ -34,7 +34,7 @@ def peak(device: torch.device) -> float:
     status = Path("/proc/self/status")
     if status.is_file():
         # Not `getrusage`: on Linux its peak counts the process that started this one.
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) / 2**10
     import resource
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from icl_lib.running.places import output_folder
+from icl_lib.running.places import output_file
 from icl_lib.running.validation import check_choice, check_integer
 from icl_lib.statistics import Measurement, within
 
@@ -168,12 +168,11 @@ def judge(claim: Claim, cases: Mapping[str, Measurement], control: Measurement) 
 def record(claim: Claim, cases: Mapping[str, Measurement], control: Measurement) -> Finding:
     """Judge, write the line `claims/<id>.json` under the output folder, and return the finding for display."""
     finding = judge(claim, cases, control)
-    folder = output_folder() / "claims"
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=folder, suffix=".partial")
-    with os.fdopen(handle, "w") as out:
+    path = output_file("claims", claim.id, ".json")
+    handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+    with os.fdopen(handle, "w", encoding="utf-8") as out:
         json.dump(finding.record(), out, indent=1, sort_keys=True)
-    Path(partial).replace(folder / f"{claim.id}.json")
+    Path(partial).replace(path)
     return finding
 
 

@@ -1,14 +1,15 @@
 """One file that keeps a build: sources, site, executed notebooks, results and lock; equal builds are equal bytes."""
 
-import subprocess
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools import kernels
-from tools.errors import BookError
+from tools import git, kernels
+from tools.errors import BookError, listing
+from tools.files import HIDDEN
 from tools.layout import Layout
 from tools.progress import Progress
+from tools.provenance import TRACKED
 
 # Of the build folder; the records of executed chapters carry their provenance.
 FOLDERS = ("executed", "checked", "html")
@@ -41,14 +42,17 @@ def make(layout: Layout, progress: Progress) -> Path:
 
 
 def sources(layout: Layout) -> Iterator[Path]:
-    """The files of the checkout that git knows."""
-    try:
-        listed = subprocess.run(
-            ["git", "ls-files", "-z"], cwd=layout.root, capture_output=True, check=True, text=True
-        ).stdout
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise BookError(f"an archive holds what git knows, and git cannot list {layout.root}: {error}") from None
-    paths = (layout.root / name for name in listed.split("\0") if name)
+    """The files of the checkout that git knows.
+
+    Raises `BookError` where that leaves out one that the build may have used.
+    """
+    others = git.ask(layout.root, "ls-files", "-z", "--others", "--", *TRACKED).split("\0")
+    if used := [name for name in others if name and not any(HIDDEN.fullmatch(part) for part in Path(name).parts)]:
+        raise BookError(
+            f"an archive holds what git knows, and the build may use what it does not: {listing(used[:5])}; "
+            "`git add` it, or move it away"
+        )
+    paths = (layout.root / name for name in git.ask(layout.root, "ls-files", "-z").split("\0") if name)
     return (path for path in paths if path.is_file())
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from tools.errors import BookError, listing
+from tools.files import read_text, visible
 from tools.layout import Layout
 
 SECTIONS = ("profiles", "pages")
@@ -72,20 +73,26 @@ def load(layout: Layout) -> Catalogue:
     Raises `BookError` for an unknown profile, a page without source, a source without page, and any name in
     `book/profiles.yml` that fits nothing.
     """
-    profiles = _read(layout.book / "profiles.yml")
+    profiles = read_yaml(layout.book / "profiles.yml")
     _only(profiles, SECTIONS, "book/profiles.yml")
-    known = profiles.get("profiles") or {}
+    known = {
+        name: mapping(settings, f"book/profiles.yml: profile {name}")
+        for name, settings in mapping(profiles.get("profiles"), "book/profiles.yml: profiles").items()
+    }
     if layout.profile not in known:
         raise BookError(f"unknown profile {layout.profile!r}; allowed: {listing(known)}")
-    contents = _read(layout.root / "_toc.yml")
+    contents = read_yaml(layout.root / "_toc.yml")
     names = list(_names(contents))
     if len(set(names)) < len(names):
         raise BookError(f"_toc.yml lists twice: {listing({name for name in names if names.count(name) > 1})}")
-    reruns = profiles.get("pages") or {}
+    reruns = {
+        name: mapping(page, f"book/profiles.yml: page {name}")
+        for name, page in mapping(profiles.get("pages"), "book/profiles.yml: pages").items()
+    }
     _refuse_unlisted(layout, names, reruns)
     for profile, settings in known.items():
-        _check_profile(profile, settings or {}, names, reruns)
-    settings = known[layout.profile] or {}
+        _check_profile(profile, settings, names, reruns)
+    settings = known[layout.profile]
     overrides = settings.get("parameters") or {}
     out = set(settings.get("leave_out") or [])
     starts = {name: rank for rank, name in enumerate(reversed(settings.get("start_first") or []), 1)}
@@ -95,16 +102,36 @@ def load(layout: Layout) -> Catalogue:
     return Catalogue(pages, _without(contents, out), settings.get("banner"))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """What a YAML file holds.
+
+    Raises `BookError` where it cannot be read, or holds something else than `name: value` at its top.
+    """
     try:
-        value = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise BookError(f"cannot read {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
+        value = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, RecursionError) as error:
         raise BookError(f"{path} is not YAML: {error}") from None
+    if value is None:
+        raise BookError(f"{path} must hold `name: value` at its top, got nothing")
+    return mapping(value, str(path))
+
+
+def mapping(value: Any, where: str) -> dict[str, Any]:
+    """The value, {} for None; raises `BookError` for anything but `name: value`, with a text for each name."""
+    if value is None:
+        return {}
     if not isinstance(value, dict):
-        raise BookError(f"{path} must hold `name: value` at its top, got {type(value).__name__}")
+        raise BookError(f"{where} must hold `name: value`, got {value!r:.80}")
+    if others := [name for name in value if not isinstance(name, str)]:
+        raise BookError(f"{where}: a name must be a text, got {others[0]!r}; write it in quotes")
     return value
+
+
+def _names_in(value: Any, where: str) -> list[str]:
+    """The value, [] for None; raises `BookError` for anything but a list of texts."""
+    if not isinstance(value or [], list) or not all(isinstance(name, str) for name in value or []):
+        raise BookError(f"{where} must be a list of pages, got {value!r:.80}")
+    return value or []
 
 
 def _only(mapping: Mapping[str, Any], allowed: tuple[str, ...], where: str) -> None:
@@ -139,11 +166,11 @@ def _refuse_unlisted(layout: Layout, names: list[str], reruns: Mapping[str, Any]
     generated = layout.book / "reference"
     sources = {
         path.relative_to(layout.book).with_suffix("").as_posix()
-        for path in layout.book.rglob("*.md")
+        for path in visible(layout.book, "*.md")
         if generated not in path.parents
-        and not any(part.startswith((".", "_")) for part in path.relative_to(layout.book).parts)
+        and not any(part.startswith("_") for part in path.relative_to(layout.book).parts)
     }
-    used = {str((settings or {}).get("chapter")) for settings in reruns.values()}
+    used = {str(settings.get("chapter")) for settings in reruns.values()}
     if unlisted := sources - set(names) - used:
         raise BookError(f"not listed in _toc.yml: {listing(f'book/{name}.md' for name in unlisted)}")
     if set(reruns) - set(names):
@@ -153,14 +180,19 @@ def _refuse_unlisted(layout: Layout, names: list[str], reruns: Mapping[str, Any]
 def _check_profile(profile: str, settings: Mapping[str, Any], names: list[str], reruns: Mapping[str, Any]) -> None:
     where = f"book/profiles.yml: profile {profile}"
     _only(settings, OF_A_PROFILE, where)
-    chapters = {str((page or {}).get("chapter")) for page in reruns.values()}
-    unknown = set(settings.get("parameters") or {}) - set(names) - chapters
+    if not isinstance(settings.get("banner") or "", str):
+        raise BookError(f"{where}: banner must be a text, got {settings['banner']!r:.80}")
+    chapters = {str(page.get("chapter")) for page in reruns.values()}
+    parameters = mapping(settings.get("parameters"), f"{where}: parameters")
+    for name, values in parameters.items():
+        mapping(values, f"{where}: parameters of {name}")
+    unknown = set(parameters) - set(names) - chapters
     if unknown:
         raise BookError(f"{where}: unknown chapter {listing(unknown)}; allowed: {listing(set(names) | chapters)}")
-    if unknown := set(settings.get("start_first") or []) - set(names):
+    if unknown := set(_names_in(settings.get("start_first"), f"{where}: start_first")) - set(names):
         raise BookError(f"{where}: cannot start {listing(unknown)} first; allowed: {listing(names)}")
     # Other pages may link to a chapter, but only the table of contents knows its further runs.
-    if unknown := set(settings.get("leave_out") or []) - set(reruns):
+    if unknown := set(_names_in(settings.get("leave_out"), f"{where}: leave_out")) - set(reruns):
         raise BookError(f"{where}: cannot leave out {listing(unknown)}; allowed: {listing(reruns)}")
 
 
@@ -168,15 +200,22 @@ def _page(
     layout: Layout, name: str, rerun: Mapping[str, Any] | None, overrides: Mapping[str, Any], head_start: int
 ) -> Page:
     """A page; a profile's values for the chapter give way to the page's own, these to the profile's for the page."""
-    if rerun is not None:
-        _only(rerun, OF_A_PAGE, f"book/profiles.yml: page {name}")
+    where = f"book/profiles.yml: page {name}"
     rerun = rerun or {}
+    _only(rerun, OF_A_PAGE, where)
+    own = mapping(rerun.get("parameters"), f"{where}: parameters")
+    for key in ("title", "chapter"):
+        if not isinstance(rerun.get(key, ""), str):
+            raise BookError(f"{where}: {key} must be a text, got {rerun[key]!r}; write it in quotes")
     chapter = str(rerun.get("chapter", name))
     source = layout.book / f"{chapter}.md"
+    for path in (name, chapter):
+        if path.startswith("/") or ".." in path.split("/"):
+            raise BookError(f"page {name}: {path!r} must lie below book/, as in part/page")
     if not source.is_file():
         hint = "" if chapter != name else "; write it, or say in book/profiles.yml under `pages` which chapter it runs"
         raise BookError(f"page {name}: no file book/{chapter}.md{hint}")
-    parameters = {**(overrides.get(chapter) or {}), **(rerun.get("parameters") or {}), **(overrides.get(name) or {})}
+    parameters = {**(overrides.get(chapter) or {}), **own, **(overrides.get(name) or {})}
     is_notebook = _has_kernel(source)
     if not is_notebook and (parameters or rerun):
         raise BookError(f"page {name}: book/{chapter}.md has no kernelspec in its header, so nothing can be run")
@@ -188,7 +227,7 @@ def _has_kernel(source: Path) -> bool:
 
     Raises `BookError` for a page with code cells and no kernel: nothing would run them, and nobody would notice.
     """
-    text = source.read_text()
+    text = read_text(source)
     header = text.split("\n---", 1)[0] if text.startswith("---\n") else ""
     if "\nkernelspec:" in header:
         return True

@@ -1,6 +1,7 @@
 """Command line of the pipeline."""
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tools.emulation import EMULATIONS
-from tools.errors import BookError
+from tools.errors import BookError, remedy
 from tools.layout import PUBLISHED, Layout, locked
 
 
@@ -41,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _jobs(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"JOBS must be an integer >= 1, got {text!r}")
     return int(text)
 
@@ -49,6 +50,12 @@ def _jobs(text: str) -> int:
 def main(arguments: Sequence[str]) -> int:
     """Run a command; gives the exit status."""
     signal.signal(signal.SIGTERM, _interrupt)
+    # A terminal that is closed ends the command, unless it was started to outlive it (nohup).
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         given = parser().parse_args(arguments)
         layout = Layout(given.root.resolve(), given.profile)
@@ -59,6 +66,10 @@ def main(arguments: Sequence[str]) -> int:
     except argparse.ArgumentTypeError as error:
         print(f"failed: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"\nfailed: {where}{remedy(error)}", file=sys.stderr, flush=True)
+        return 1
     except KeyboardInterrupt:
         print("\ninterrupted; what had not ended will be run again", file=sys.stderr, flush=True)
         return 130

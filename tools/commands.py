@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tools import differences, notebooks, outputs, parameters, references, stage
+from tools import differences, digests, notebooks, outputs, parameters, references, stage
 from tools.catalogue import Catalogue, Page
 from tools.check import OFF, Checker, chapter_cells
 from tools.differences import Difference
 from tools.emulation import EMULATIONS, emulating
 from tools.errors import BookError
 from tools.execute import Executed, Executor, Surroundings, plan, remove_others
-from tools.files import write_if_changed
+from tools.files import visible, write_if_changed
 from tools.layout import Layout
 from tools.notebooks import read_chapter
 from tools.processes import Children
@@ -46,6 +46,8 @@ def execute(
     surroundings = Surroundings.of(layout)
     planned = plan(layout, [read_chapter(page) for page in pages], surroundings)
     timings.add("read", time.perf_counter() - start)
+    if told := digests.differing(layout.root / "requirements.txt", surroundings.versions):
+        progress.say(told)
     failed = Executor(layout, surroundings, jobs, progress, children).run(planned, timings)
     without = {failure.page for failure in failed}
     executed = [one for one in planned if one.page.name not in without]
@@ -139,7 +141,7 @@ def reference(layout: Layout, catalogue: Catalogue, pages: Sequence[Page], jobs:
     if pages:
         return
     wanted = {references.path_of(layout, page.name) for page in catalogue.notebooks}
-    for path in sorted(layout.references.rglob("*.ipynb")):
+    for path in visible(layout.references, "*.ipynb"):
         if path not in wanted:
             path.unlink()
             progress.say(f"removed  {path.relative_to(layout.root)}")
@@ -187,8 +189,9 @@ def chapter(layout: Layout, catalogue: Catalogue, page: Page, words: Sequence[st
 
 def _with_parameters(layout: Layout, page: Page, given: Mapping[str, Any], jobs: int, progress: Progress) -> Executed:
     """A chapter executed with other parameters, where nothing of the book reads it."""
-    surroundings = Surroundings.of(layout)
-    (planned,) = plan(layout, [read_chapter(page, given)], surroundings)
+    surroundings, chapter = Surroundings.of(layout), read_chapter(page, given)
+    progress.say(f"parameters: {', '.join(f'{name} = {value!r}' for name, value in chapter.given.items())}")
+    (planned,) = plan(layout, [chapter], surroundings)
     done = Executed(planned.chapter, planned.key, layout.build / APART)
     shutil.rmtree(done.output, ignore_errors=True)
     with stopping() as children:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.errors import BookError
-from tools.files import json_bytes, read_json, write_if_changed
+from tools.files import json_bytes, read_record, write_if_changed
 from tools.layout import PUBLISHED, Layout
 from tools.provenance import processor
 
@@ -27,9 +27,8 @@ def recorded(layout: Layout) -> dict[str, float]:
     """
     if layout.profile != PUBLISHED:
         return {}
-    value = read_json(path_of(layout))
-    pages = value.get("cpu_seconds") if isinstance(value, dict) else None
-    return {str(name): float(cost) for name, cost in pages.items()} if isinstance(pages, dict) else {}
+    pages = read_record(path_of(layout), cpu_seconds=dict).get("cpu_seconds", {})
+    return {name: float(cost) for name, cost in pages.items() if isinstance(cost, int | float) and cost >= 0}
 
 
 def record(layout: Layout) -> Path:
@@ -37,8 +36,8 @@ def record(layout: Layout) -> Path:
 
     Raises `BookError` where it did not.
     """
-    timings = read_json(layout.build / "timings.json")
-    if not isinstance(timings, dict):
+    timings = read_record(layout.build / "timings.json", entries=list, cores=int)
+    if not timings:
         raise BookError("no build has been timed yet; run `make clean book` first")
     entries = [entry for entry in timings["entries"] if entry["stage"] == "execute" and entry["page"]]
     if kept := [entry["page"] for entry in entries if entry["reused"]]:

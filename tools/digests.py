@@ -3,16 +3,20 @@
 import ast
 import platform
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from importlib import metadata
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from icl_lib.running.graph import PACKAGE as LIBRARY
 from icl_lib.running.graph import Graph
 from tools.errors import BookError
-from tools.files import digest, digest_file
+from tools.files import digest, digest_file, read_text, visible
+from tools.install import lacking
 
+# Packages with modules of their names from which numbers come: what lies before them on the path would be imported.
+IMPORTED = ("torch", "numpy", "scipy", "matplotlib", "xarray", "pandas")
 # Folders of files outside the library, by the module that reads them.
 READ = {"icl_lib.display.benchmark_results": "benchmarks/results"}
 
@@ -28,9 +32,8 @@ class Library:
     @cached_property
     def _data(self) -> dict[str, str]:
         """Digests of the files that are no modules: any module may read them."""
-        files = [path for path in (self.root / LIBRARY).rglob("*") if path.is_file()]
-        data = [path for path in files if path.suffix not in (".py", ".pyc")]
-        return {path.relative_to(self.root).as_posix(): digest_file(path) for path in sorted(data)}
+        data = [path for path in visible(self.root / LIBRARY) if path.suffix not in (".py", ".pyc")]
+        return {path.relative_to(self.root).as_posix(): digest_file(path) for path in data}
 
     def reached(self, sources: Iterable[str]) -> dict[str, str]:
         """Digest of every library file that the sources import, directly or not, by its path below `root`.
@@ -59,7 +62,7 @@ class Library:
         """Files outside the library that a module reads."""
         if module not in READ:
             return []
-        return sorted(path for path in (self.root / READ[module]).rglob("*") if path.is_file())
+        return visible(self.root / READ[module])
 
 
 def _parse_cell(source: str) -> ast.AST | None:
@@ -74,18 +77,29 @@ def _parse_cell(source: str) -> ast.AST | None:
 
 def installed_versions(requirements: Path) -> dict[str, str]:
     """The version in use of Python and of each package that the lock names; `missing` where it is not installed."""
-    try:
-        lock = requirements.read_text()
-    except OSError as error:
-        raise BookError(f"cannot read the lock {requirements}: {error.strerror}") from None
-    names = {_canonical(name) for name in re.findall(r"^([A-Za-z0-9][\w.-]*)==", lock, flags=re.MULTILINE)}
+    lock = re.findall(r"^([A-Za-z0-9][\w.-]*)==", read_text(requirements), flags=re.MULTILINE)
+    names = {_canonical(name) for name in lock}
     found = dict.fromkeys(sorted(names), "missing")
     for distribution in metadata.distributions():
         # The folder's name holds the version too, and opening hundreds of metadata files is what takes the time.
         name, version = _from_folder(distribution)
         if name in found and found[name] == "missing":
-            found[name] = version
+            found[name] = version if _is_imported_from(name, distribution) else "another one on the path"
     return {"python": platform.python_version(), **found}
+
+
+def _is_imported_from(name: str, distribution: metadata.Distribution) -> bool:
+    """Whether a module called like its package is that of the distribution, and not one that comes before it."""
+    spec = PathFinder.find_spec(name) if name in IMPORTED else None
+    return spec is None or spec.origin is None or Path(spec.origin).is_relative_to(str(distribution.locate_file("")))
+
+
+def differing(requirements: Path, versions: Mapping[str, str]) -> str:
+    """Where an environment is not that of the lock, in words; empty where it is."""
+    names = [wanted.partition("==") for wanted in lacking(read_text(requirements), dict(versions))]
+    told = [f"{name} is {versions[_canonical(name)]}, not {version}" for name, _, version in names]
+    more = f" and {len(told) - 3} more" if len(told) > 3 else ""
+    return f"other packages than those of {requirements.name}: {', '.join(told[:3])}{more}" if told else ""
 
 
 def _from_folder(distribution: metadata.Distribution) -> tuple[str, str]:

@@ -4,7 +4,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,13 @@ from typing import Any
 
 from nbformat import NotebookNode
 
+from icl_lib.running.digest import changed_since_start
 from tools import digests, kernels, notebooks, outputs, provenance
 from tools.catalogue import Page
 from tools.costs import Way
 from tools.differences import FAILED, ChapterFailed, Difference
 from tools.errors import BookError
-from tools.files import digest, digest_file, digest_tree, json_bytes, read_json, write_atomically
+from tools.files import digest, digest_file, digest_tree, json_bytes, read_record, write_atomically
 from tools.layout import Layout
 from tools.notebooks import Chapter
 from tools.processes import Children, Ended
@@ -25,8 +26,16 @@ from tools.progress import Progress
 from tools.timings import Timings
 
 # The modules of this pipeline that decide what an executed notebook holds.
-EXECUTING = ("execute.py", "kernels.py", "notebooks.py", "outputs.py", "processes.py", "warm.py", "worker.py")
+EXECUTING = (
+    *("connections.py", "execute.py", "guard.py", "kernels.py", "markup.py", "notebooks.py", "outputs.py"),
+    *("processes.py", "warm.py", "worker.py"),
+)
 
+# What the record of a run holds.
+FIELDS = {
+    **{"key": str, "notebook": str, "output": dict, "parts": dict, "provenance": dict},
+    **{"seconds": int | float, "cpu_seconds": int | float, "peak_bytes": int},
+}
 # The line of the cell in IPython's traceback.
 CELL_LINE = re.compile(r"^-+> \d+ (.*)$", re.MULTILINE)
 
@@ -65,9 +74,9 @@ class Executed:
 
     @property
     def record(self) -> dict[str, Any]:
-        """The record, {} where there is none."""
-        value = read_json(self.record_path)
-        return value if isinstance(value, dict) else {}
+        """The record, {} where there is none that is whole."""
+        record = read_record(self.record_path, **FIELDS)
+        return record if provenance.is_whole(record.get("provenance", {})) else {}
 
     def notebook(self) -> NotebookNode:
         """The executed notebook."""
@@ -212,24 +221,38 @@ class Executor:
         page = executed.page
         folder = Path(tempfile.mkdtemp(dir=self.layout.running, prefix=f"{page.slug}-"))
         chapter = executed.chapter
+        # In this order, so that what is read lies between the two looks at when files were written.
+        stamps = self._stamps(self.surroundings.parts(chapter))
         parts = self.surroundings.parts(chapter)
+        if digest(parts) != executed.key:
+            raise BookError(f"chapter {page.name}: what it depends on changed after this build had read it; run again")
         self.progress.start(page.name, "execute", self._reason(executed, parts))
         ended = self._papermill(chapter, folder)
-        result = read_json(folder / "result.json")
-        if not isinstance(result, dict):
-            trace = (folder / "log").read_text(errors="replace")
-            error = f"papermill ended with status {ended.status}"
+        result = read_record(folder / "result.json", status=str)
+        if not result:
+            trace = (folder / "log").read_text(encoding="utf-8", errors="replace")
+            error = ": ".join([f"papermill ended with status {ended.status}", *trace.strip().splitlines()[-1:]])
             result = {"status": "died", "index": None, "error": error, "trace": trace}
         if result["status"] != "ok":
             raise ChapterFailed(self._failure(chapter, result))
         now = Surroundings.of(self.layout).parts(chapter)
-        if changed := [name for name in {**parts, **now} if parts.get(name) != now.get(name)]:
-            raise BookError(f"chapter {page.name}: {', '.join(changed[:3])} changed while it ran; run again")
+        changed = [name for name in {**parts, **now} if parts.get(name) != now.get(name)]
+        # A text that is back was another one when the kernel may have imported it.
+        changed += [name for name, stamp in self._stamps(parts).items() if stamp != stamps.get(name)]
+        changed += changed_since_start(Path(__file__).with_name(name) for name in EXECUTING)
+        if changed:
+            told = ", ".join(dict.fromkeys(changed[:3]))
+            raise BookError(f"chapter {page.name}: {told} changed while it ran; run again")
         self._accept(executed, folder, parts, ended)
         self.progress.end(page.name, "execute", ended.seconds)
         if len(self.way.costs) > 1:
             self.progress.say(self.way.after(page.name))
         timings.add("execute", ended.seconds, page=page.name, ended=ended)
+
+    def _stamps(self, names: Iterable[str]) -> dict[str, int]:
+        """When each file that is named by its path in the checkout was last written or put in its place."""
+        files = {name: self.layout.root / name for name in names}
+        return {name: path.stat().st_ctime_ns for name, path in files.items() if path.is_file()}
 
     def _papermill(self, chapter: Chapter, folder: Path) -> Ended:
         output = folder / "output"
@@ -254,7 +277,7 @@ class Executor:
     def _reason(self, executed: Executed, parts: dict[str, str]) -> str:
         """Why the chapter must run, in words."""
         before = executed.record.get("parts")
-        if not isinstance(before, dict):
+        if before is None:
             return "not run yet"
         changed = [name for name in {**before, **parts} if before.get(name) != parts.get(name)]
         if not changed:

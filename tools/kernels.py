@@ -3,8 +3,11 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from importlib.util import cache_from_source
 from pathlib import Path
 
+from icl_lib.running.graph import PACKAGE as LIBRARY
 from icl_lib.running.processor import emulated
 from tools.errors import BookError
 from tools.files import write_if_changed
@@ -14,7 +17,10 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 # Left to the kernel, or what would change the pictures.
 REMOVED = (
     *("MPLBACKEND", "MATPLOTLIBRC", "ICL_PICTURES"),
-    *("PYTHONWARNINGS", "PYTHONSTARTUP", "PYTHONOPTIMIZE", "PYTHONINSPECT"),
+    *("PYTHONWARNINGS", "PYTHONSTARTUP", "PYTHONOPTIMIZE", "PYTHONINSPECT", "PYTHONDEVMODE", "PYTHONSAFEPATH"),
+    *("PYTHONUTF8", "PYTHONIOENCODING", "OMP_DISPLAY_ENV"),
+    # Kernels, settings and paths of another environment.
+    *("JUPYTER_PATH", "JUPYTER_CONFIG_PATH", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "PYTHONHOME"),
     *("PYTEST_ADDOPTS", "PYTEST_PLUGINS"),
 )
 IPYTHON_CONFIG = b"""c = get_config()
@@ -26,12 +32,12 @@ TOOLS = Path(__file__).resolve().parents[1]
 
 def device() -> str:
     """The device that chapters are asked to use."""
-    return os.environ.get("ICL_DEVICE", "cpu")
+    return os.environ.get("ICL_DEVICE") or "cpu"
 
 
 def threads() -> str:
     """The number of threads of one kernel's numerical libraries."""
-    return os.environ.get(THREADS[0], "1")
+    return os.environ.get(THREADS[0]) or "1"
 
 
 def processor() -> dict[str, str]:
@@ -56,16 +62,23 @@ def store(layout: Layout) -> Path | None:
     return layout.root / named if named else layout.results
 
 
+def variables(folders: Sequence[Path]) -> dict[str, str]:
+    """The variables of every process that the pipeline starts: it imports from `folders` before anywhere else."""
+    found = {name: value for name, value in os.environ.items() if name not in REMOVED}
+    path = [*map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])]
+    # The digest covers the library of this checkout, so no process must import another.
+    found["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path))
+    return found | {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
+
+
 def environment(layout: Layout, output: Path, results: str | None = None) -> dict[str, str]:
     """Environment variables for a kernel that writes figure data and claims to `output`.
 
     `results` replaces the folder of `store` (`off`: nothing is reused).
     """
     home = layout.build / "home"
-    variables = {name: value for name, value in os.environ.items() if name not in REMOVED}
-    variables |= dict.fromkeys(THREADS, threads())
-    path = [str(layout.root), str(TOOLS), *filter(None, [os.environ.get("PYTHONPATH")])]
-    variables |= {
+    found = variables([layout.root, TOOLS]) | dict.fromkeys(THREADS, threads())
+    found |= {
         "ICL_STORE": results or str(store(layout) or "off"),
         "ICL_OUTPUT": str(output),
         "ICL_DEVICE": device(),
@@ -74,13 +87,22 @@ def environment(layout: Layout, output: Path, results: str | None = None) -> dic
         "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
         "MPLCONFIGDIR": str(home / "matplotlib"),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        "PYTHONHASHSEED": "0",
-        # The digest covers the library of this checkout, so the kernel must not import another.
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)),
     }
     if progress := os.environ.get("ICL_PROGRESS"):
-        variables["ICL_PROGRESS"] = str(layout.root / progress)
-    return variables
+        found["ICL_PROGRESS"] = str(layout.root / progress)
+    return found
+
+
+def _drop_doubtful_bytecode(library: Path) -> None:
+    """Remove bytecode that Python would trust although its source may be newer.
+
+    Python compares sizes and whole seconds. A source written again in the second in which it was compiled, to the same
+    length, would be run as it was before.
+    """
+    for source in library.rglob("*.py"):
+        cached = Path(cache_from_source(source))
+        if cached.is_file() and cached.stat().st_mtime < source.stat().st_mtime + 2:
+            cached.unlink(missing_ok=True)
 
 
 def prepare(layout: Layout) -> None:
@@ -91,6 +113,7 @@ def prepare(layout: Layout) -> None:
     home = layout.build / "home"
     write_if_changed(home / "ipython" / "profile_default" / "ipython_kernel_config.py", IPYTHON_CONFIG)
     (home / "runtime").mkdir(parents=True, exist_ok=True)
+    _drop_doubtful_bytecode(layout.root / LIBRARY)
     fonts = home / "matplotlib"
     if any(fonts.glob("fontlist-*.json")):
         return
@@ -99,7 +122,8 @@ def prepare(layout: Layout) -> None:
         [sys.executable, "-c", "import matplotlib.font_manager"],
         env=environment(layout, home),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
     )
     if warm.returncode:

@@ -4,11 +4,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from tools.errors import BookError
+from tools.errors import BookError, remedy
+from tools.files import sweep
 
 PUBLISHED = "paper"
+HOUR = 3600
 
 
 @dataclass(frozen=True)
@@ -77,25 +80,26 @@ def prepare(layout: Layout) -> None:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        raise BookError(
-            f"cannot write the build folder {layout.build}: {error.strerror}; "
-            "make it a folder that you may write, or remove it"
-        ) from None
+        raise BookError(f"cannot write the build folder {layout.build}: {remedy(error)}") from None
 
 
 @contextmanager
 def locked(layout: Layout) -> Iterator[None]:
     """Hold the build folder of a profile, so that two commands never build it at once."""
-    from filelock import FileLock, Timeout
+    # Here, since who runs a chapter imports this module, and the library of the chapter's checkout.
+    from icl_lib.running.locking import held
 
     prepare(layout)
-    lock = FileLock(layout.build / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"waiting for another command that builds profile {layout.profile}", flush=True)
-        lock.acquire()
-    try:
+    waiting = f"waiting for another command that builds profile {layout.profile}"
+    alone = f"{layout.build} lies on a file system without locks: start no second command there"
+    with held(layout.build / ".lock", partial(print, waiting, flush=True), partial(print, alone, flush=True)):
+        _sweep(layout)
         yield
-    finally:
-        lock.release()
+
+
+def _sweep(layout: Layout) -> None:
+    """Remove what a killed command has left half written; in the store others may be at work."""
+    for folder in layout.build.iterdir():
+        if folder != layout.results:
+            sweep(folder)
+    sweep(layout.results, older_than=HOUR)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from tools import notebooks
-from tools.files import write_atomically
+from tools.files import visible, write_atomically
 from tools.layout import PUBLISHED, Layout
 
 
@@ -14,7 +14,7 @@ def write_notebooks(layout: Layout, folder: Path) -> list[Path]:
     """Every text notebook of the book, in the book or not yet, as an `.ipynb` in `folder`; gives their paths."""
     shutil.rmtree(folder, ignore_errors=True)
     written = []
-    for source in sorted(layout.book.rglob("*.md")):
+    for source in visible(layout.book, "*.md"):
         notebook = notebooks.read_text_notebook(source)
         if notebooks.code_cells(notebook):
             path = folder / source.relative_to(layout.book).with_suffix(".ipynb")

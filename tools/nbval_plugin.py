@@ -11,11 +11,13 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
+import nbval.kernel
 import pytest
 from nbformat import NotebookNode
 from nbval.plugin import IPyNbCell, NbCellError
 
 from tools import notebooks
+from tools.connections import CheckedKernel
 from tools.files import json_bytes, write_atomically
 from tools.references import printed, texts
 from tools.tolerance import Rule, agree, differing_lines
@@ -32,7 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Collect results."""
+    """Collect results, from kernels that race for no port."""
+    vars(nbval.kernel)["KernelManager"] = CheckedKernel
     path = config.getoption("--cell-results")
     if path is not None:
         config.pluginmanager.register(Results(path), "cell-results")

@@ -12,7 +12,7 @@ from nbformat import NotebookNode
 from tools import parameters
 from tools.catalogue import Page
 from tools.errors import BookError
-from tools.files import digest
+from tools.files import digest, read_text
 
 PARAMETERS = "parameters"
 INJECTED = "injected-parameters"
@@ -41,10 +41,22 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def read_text_notebook(path: Path) -> NotebookNode:
-    """The notebook in a MyST Markdown file, with cell ids that depend on content only."""
+    """The notebook in a MyST Markdown file, with cell ids that depend on content only.
+
+    Raises `BookError` where jupytext cannot read it, or where the metadata of a cell are not what the pipeline reads.
+    """
     import jupytext
 
-    notebook = jupytext.reads(path.read_text(), fmt="md:myst")
+    text = read_text(path)
+    try:
+        notebook = jupytext.reads(text, fmt="md:myst")
+    # Whatever YAML, Markdown and jupytext itself find wrong with a header or the metadata of a cell.
+    except Exception as error:
+        told = " ".join(str(error).split())[:300]
+        raise BookError(f"{path} is no MyST notebook: {told or type(error).__name__}") from None
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code" and (problem := bad_metadata(cell)):
+            raise BookError(f"{path}, {describe(notebook, index)}: {problem}")
     notebook.metadata = NotebookNode(kernelspec=notebook.metadata.get("kernelspec", {}))
     set_ids(notebook.cells)
     return notebook
@@ -64,6 +76,21 @@ def read_chapter(page: Page, given: Mapping[str, Any] | None = None) -> Chapter:
     values = parameters.validate({**page.parameters, **(given or {})}, defaults, where)
     # In one order, whoever runs them: papermill writes its cell of parameters in the order that it is given.
     return Chapter(page, notebook, defaults, dict(sorted(values.items())))
+
+
+def bad_metadata(cell: NotebookNode) -> str:
+    """What is wrong with what a code cell says of its figure; empty where nothing is."""
+    shown = cell.metadata.get("mystnb") or {}
+    parts = {"mystnb": shown}
+    if isinstance(shown, dict):
+        parts |= {name: shown.get(name) or {} for name in ("figure", "image")}
+    for name, part in parts.items():
+        if not isinstance(part, dict):
+            return f"{name} must hold `name: value`, got {part!r:.80}"
+        for key in ("caption", "name", "alt"):
+            if not isinstance(part.get(key) or "", str):
+                return f"{key} must be a text, got {part[key]!r:.80}; write it in quotes"
+    return ""
 
 
 def set_ids(cells: Iterable[NotebookNode]) -> None:

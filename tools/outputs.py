@@ -5,21 +5,27 @@ from collections.abc import Iterator
 
 from nbformat import NotebookNode
 
-from tools import notebooks
+from tools import markup, notebooks
 from tools.errors import BookError
 
+LONGEST = 50_000
 ADDRESS = re.compile(r"<.*\bat 0x[0-9a-f]{6,}")
 
 
 def noise(page: str, notebook: NotebookNode) -> str | None:
-    """What is wrong where a cell wrote to stderr or shows a repr that holds a memory address, None where none did."""
+    """What is wrong where a cell wrote to stderr, shows a memory address, or what would run on the page; else None."""
     for index, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
             where = f"chapter {page}, {notebooks.describe(notebook, index)}"
             if output.output_type == "stream" and output.name == "stderr":
                 return f"{where}\n  wrote to stderr: {output.text.strip()}"
-            text = notebooks.text_of(output.get("data", {}).get("text/plain", ""))
-            if match := ADDRESS.search(text):
+            for kind, value in output.get("data", {}).items():
+                if found := markup.refused(kind, notebooks.text_of(value)):
+                    return f"{where}\n  displays {found}, which no page shows; show text, a table or a picture"
+            text = notebooks.text_of(output.get("data", {}).get("text/plain", output.get("text", "")))
+            if len(text) > LONGEST:
+                return f"{where}\n  prints {len(text)} characters; allowed: {LONGEST}, which a reader can look through"
+            if output.output_type != "stream" and (match := ADDRESS.search(text)):
                 return (
                     f"{where}\n  shows an object as {match[0]!r}, which differs from run to run; "
                     "end the cell with `;`, or show a value"

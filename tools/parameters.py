@@ -1,12 +1,20 @@
 """Parameters of a chapter: what its `parameters` cell declares, and whether given values fit."""
 
 import ast
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from tools.catalogue import mapping, read_yaml
 from tools.errors import BookError, listing
 
 SIMPLE = (bool, int, float, str)
+# Of papermill's options those that give parameters, and what its command line needs besides.
+TAKEN = ("parameters", "parameters_raw", "parameters_file", "parameters_yaml", "notebook_path", "output_path")
+OPTIONS = "-p NAME VALUE, -r NAME TEXT, -y YAML, -f FILE"
+# A number that YAML 1.1 takes for text, since it has no point or no sign in its exponent.
+NUMBER = re.compile(r"[-+]?\d[\d_]*(\.\d*)?[eE][-+]?\d+")
 
 
 def declared(source: str, chapter: str) -> dict[str, Any]:
@@ -46,7 +54,7 @@ def assignment(statement: ast.stmt) -> tuple[str | None, ast.expr | None]:
 
 
 def validate(given: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The given values, an int turned into a float where the default is one.
+    """The given values, an int or a text like `1e-3` turned into a float where the default is one.
 
     Raises `BookError` for a name that the chapter does not declare and for a value of another type than the default's.
     """
@@ -79,7 +87,7 @@ def _fit_list(name: str, value: Any, default: list[Any], where: str) -> list[Any
 
 
 def _fit_simple(name: str, value: Any, kind: type, where: str) -> Any:
-    if kind is float and type(value) is int:
+    if kind is float and (type(value) is int or (isinstance(value, str) and NUMBER.fullmatch(value))):
         return float(value)
     if type(value) is not kind:
         raise BookError(
@@ -94,24 +102,35 @@ def from_command_line(arguments: Sequence[str]) -> dict[str, Any]:
     Raises `BookError` where papermill does not understand them or another of its options is given.
     """
     import click
+    from click.core import ParameterSource
 
     # The only place where papermill says which type a value has.
     from papermill.cli import _resolve_type as resolve
     from papermill.cli import papermill
-    from papermill.iorw import read_yaml_file
     from yaml import YAMLError, safe_load
 
+    where = f"parameters {' '.join(arguments)!r}"
     try:
-        given = papermill.make_context("papermill", ["in.ipynb", "out.ipynb", *arguments]).params
+        context = papermill.make_context("papermill", ["in.ipynb", "out.ipynb", *arguments])
     except click.ClickException as error:
-        raise BookError(f"parameters {' '.join(arguments)!r}: {error.format_message()}") from None
-    parts: list[dict[str, Any]] = [read_yaml_file(path) or {} for path in given["parameters_file"] or ()]
+        raise BookError(f"{where}: {error.format_message()}; allowed: {OPTIONS}") from None
+    # Help or the version, which papermill has printed.
+    except click.exceptions.Exit:
+        raise BookError(f"{where} hold no parameter; allowed: {OPTIONS}") from None
+    given = context.params
+    dropped = [
+        option.opts[0]
+        for option in papermill.params
+        if option.name not in TAKEN and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+    ]
+    if dropped:
+        raise BookError(f"{where}: {listing(dropped)} of papermill is not taken here; allowed: {OPTIONS}")
+    parts: list[Any] = [read_yaml(Path(path)) for path in given["parameters_file"] or ()]
     try:
         parts += [safe_load(text) or {} for text in given["parameters_yaml"] or ()]
     except YAMLError as error:
-        raise BookError(f"parameters {' '.join(arguments)!r} are not YAML: {error}") from None
+        raise BookError(f"{where} are not YAML: {error}") from None
     parts.append({name: resolve(value) for name, value in given["parameters"] or ()})
     parts.append(dict(given["parameters_raw"] or ()))
-    if not all(isinstance(part, dict) for part in parts):
-        raise BookError(f"parameters {' '.join(arguments)!r}: YAML must hold `name: value`")
+    parts = [mapping(part, where) for part in parts]
     return {name: value for part in parts for name, value in part.items()}

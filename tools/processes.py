@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tools.warm import Warm
 
 GRACE_SECONDS = 5.0
+GUARD = str(Path(__file__).with_name("guard.py"))
 # A keeper imports for two to five seconds, and so does each process that does not start warm.
 WORTHWHILE = 4
 
@@ -81,13 +82,15 @@ class Children:
                 if self._stopped:
                     raise InterruptedError("stopped")
                 child = subprocess.Popen(
-                    command,
+                    [sys.executable, "-I", "-S", GUARD, *command],
                     cwd=cwd,
                     env=dict(environment),
-                    stdin=subprocess.DEVNULL,
+                    # Never written to: it ends with this process, in whatever way that ends, and the guard sees it.
+                    stdin=subprocess.PIPE,
                     stdout=errors if on_line is None else subprocess.PIPE,
                     stderr=errors,
-                    text=True,
+                    encoding="utf-8",
+                    errors="replace",
                     start_new_session=True,
                 )
                 self._running.add(child)
@@ -101,14 +104,16 @@ class Children:
             except BaseException:
                 # Nobody else would wait for it.
                 self._end(child)
-                if child.stdout is not None:
-                    child.stdout.close()
+                for pipe in filter(None, (child.stdin, child.stdout)):
+                    pipe.close()
                 raise
 
     def _wait(self, child: subprocess.Popen[str], start: float) -> Ended:
         # wait4 tells the memory of this child and of those that it waited for; no other call tells it per child.
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
+        assert child.stdin is not None
+        child.stdin.close()
         with self._lock:
             self._running.discard(child)
         unit = 1 if sys.platform == "darwin" else 1024

@@ -3,12 +3,13 @@
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tools import git
+from tools.errors import BookError
 from tools.kernels import device, threads
 
 SHOWN_VERSIONS = ("python", "torch", "numpy", "scipy", "matplotlib", "xarray")
@@ -24,24 +25,22 @@ TRACKED = (
 
 
 def commit(root: Path) -> str:
-    """The commit of the checkout, with a remark where its files differ from it; `unknown` outside a repository."""
+    """The commit of the checkout, with a remark where its files differ from it; `unknown` where git cannot say.
+
+    Of a checkout that should be one of git's, the reason is told with it.
+    """
     try:
-        head = _git(root, "rev-parse", "HEAD")
-        changed = _git(root, "status", "--porcelain", "--", *TRACKED)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        head = git.ask(root, "rev-parse", "HEAD").strip()
+        changed = git.ask(root, "status", "--porcelain", "--", *TRACKED)
+    except BookError as error:
+        return f"unknown: {error}".partition("\n")[0] if (root / ".git").exists() else "unknown"
     return f"{head}, with uncommitted changes" if changed else head
-
-
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def processor() -> str:
     """The processor's name as the system tells it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -74,6 +73,11 @@ def _assignments(values: Mapping[str, Any]) -> str:
 
 def _in_order(values: Mapping[str, str]) -> dict[str, str]:
     return {name: values[name] for name in ORDER}
+
+
+def is_whole(values: Mapping[str, Any]) -> bool:
+    """Whether these are the values of a run, as `record` gives them."""
+    return all(isinstance(values.get(name), str) for name in ORDER)
 
 
 def as_script(values: Mapping[str, str]) -> bytes:

@@ -10,7 +10,7 @@ from nbformat import NotebookNode
 from tools import notebooks
 from tools.differences import DIFFERS, Difference, error_of
 from tools.errors import BookError, listing
-from tools.files import digest
+from tools.files import digest, read_text, visible
 from tools.layout import Layout
 from tools.tolerance import TAG, Rule, agree, bad_errors, differing_lines
 
@@ -82,16 +82,17 @@ def read(layout: Layout, page: str) -> NotebookNode:
     Raises `BookError` where there is none or it cannot be read.
     """
     import nbformat
-    from nbformat.validator import NotebookValidationError
 
     path = path_of(layout, page)
+    if not path.is_file():
+        raise BookError(f"chapter {page}: the reference {path} is missing; {_hint(layout)}")
+    text = read_text(path)
     try:
-        notebook = nbformat.reads(path.read_text(), as_version=4)
+        notebook = nbformat.reads(text, as_version=4)
         nbformat.validate(notebook)
-    except FileNotFoundError:
-        raise BookError(f"chapter {page}: the reference {path} is missing; {_hint(layout)}") from None
-    except (NotebookValidationError, ValueError, TypeError, AttributeError, LookupError) as error:
-        reason = str(error).splitlines()[0][:200]
+    # Whatever nbformat and the schema of notebooks find wrong with it.
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise BookError(f"chapter {page}: the reference {path} is no notebook ({reason}); {_hint(layout)}") from None
     return notebook
 
@@ -103,7 +104,7 @@ def _hint(layout: Layout) -> str:
 def refuse_extra(layout: Layout, pages: Sequence[str]) -> None:
     """Raise `BookError` for a reference of no page: it would be compared with nothing."""
     found = {
-        path.relative_to(layout.references).with_suffix("").as_posix() for path in layout.references.rglob("*.ipynb")
+        path.relative_to(layout.references).with_suffix("").as_posix() for path in visible(layout.references, "*.ipynb")
     }
     if extra := found - set(pages):
         raise BookError(f"a reference in {layout.references}, but no chapter of the book: {listing(extra)}; remove it")

@@ -1,6 +1,5 @@
 """The staged book → the site, by jupyter-book, unless nothing that it reads has changed."""
 
-import os
 import re
 import shutil
 import sys
@@ -12,18 +11,19 @@ from pathlib import Path
 import yaml
 
 from tools import digests
+from tools.catalogue import mapping, read_yaml
 from tools.errors import BookError
 from tools.files import (
     digest,
     digest_file,
     digest_tree,
     json_bytes,
-    read_json,
+    read_record,
     replace_folder,
     write_atomically,
     write_if_changed,
 )
-from tools.kernels import TOOLS
+from tools.kernels import TOOLS, variables
 from tools.layout import Layout
 from tools.notebooks import without_colours
 from tools.processes import Children, Ended
@@ -44,20 +44,16 @@ def configuration(layout: Layout, banner: str | None) -> bytes:
     Raises `BookError` where it cannot be read.
     """
     path = layout.root / "_config.yml"
-    try:
-        config = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise BookError(f"cannot read {path}: {error}") from None
-    if not isinstance(config, dict):
-        raise BookError(f"{path} must hold `name: value` at its top")
-    html = config.setdefault("html", {})
+    config = read_yaml(path)
+    html = config["html"] = dict(mapping(config.get("html"), f"{path}: html"))
     if banner:
         html["announcement"] = banner
-    if not (config.get("repository") or {}).get("url"):
+    if not mapping(config.get("repository"), f"{path}: repository").get("url"):
         config["repository"] = {"url": ""}
         config.pop("launch_buttons", None)
         html.update(dict.fromkeys(BUTTONS, False))
-    config.setdefault("sphinx", {})["local_extensions"] = {EXTENSION: str(TOOLS)}
+    sphinx = mapping(config.get("sphinx"), f"{path}: sphinx")
+    config["sphinx"] = {**sphinx, "local_extensions": {EXTENSION: str(TOOLS)}}
     return yaml.safe_dump(config, sort_keys=True, allow_unicode=True).encode()
 
 
@@ -83,11 +79,12 @@ class Site:
         where pages are missing, nobody defines their labels. Raises `BookError` with them where Sphinx leaves no site.
         """
         start = time.perf_counter()
+        written = self._written()
         config = configuration(self.layout, banner)
         key = self._key(config)
         stamp = self.layout.build / "site.json"
-        known = read_json(stamp)
-        whole = isinstance(known, dict) and known.get("key") == key and known.get("files") == self._rendered()
+        known = read_record(stamp, key=str, files=str)
+        whole = known.get("key") == key and known.get("files") == self._rendered()
         complaint = ""
         if not whole:
             self.progress.start("site", "build")
@@ -99,7 +96,8 @@ class Site:
             self._write_side_files(side_files)
             if not strict:
                 complaint = ""
-            elif not complaint:
+            # Where Sphinx may have read another text than the key tells, the next build makes the site again.
+            elif not complaint and written == self._written():
                 write_atomically(stamp, json_bytes({"key": key, "files": self._rendered()}))
             timings.add("site", time.perf_counter() - start, ended=ended)
         else:
@@ -113,19 +111,22 @@ class Site:
         return digest({name: held for name, held in files.items() if not name.startswith(f"{SIDE_FOLDER}/")})
 
     def _key(self, config: bytes) -> str:
-        stage = read_json(self.layout.build / "stage.json")
-        if not isinstance(stage, dict):
-            raise BookError("nothing is staged")
         return digest(
             [
-                stage["content"],
+                digest_tree(self.layout.stage),
                 digest(config),
-                [digest_file(path) for path in sorted((TOOLS / "tools").rglob("*.[jp][sy]"))],
+                [digest_file(path) for path in self._sources()],
                 digests.installed_versions(self.layout.root / "requirements.txt"),
-                # Pages may show docstrings.
-                [digest_file(path) for path in sorted((self.layout.root / digests.LIBRARY).rglob("*.py"))],
             ]
         )
+
+    def _sources(self) -> list[Path]:
+        """The code that makes the pages, and that whose docstrings they may show."""
+        library = self.layout.root / digests.LIBRARY
+        return [*sorted((TOOLS / "tools").rglob("*.[jp][sy]")), *sorted(library.rglob("*.py"))]
+
+    def _written(self) -> list[int]:
+        return [path.stat().st_ctime_ns for path in self._sources()]
 
     def render(self, config: bytes, builder: str) -> tuple[Path, Ended, str]:
         """Let jupyter-book render what is staged into a fresh folder.
@@ -142,10 +143,9 @@ class Site:
             *("--config", str(work / "config.yml"), "--toc", str((self.layout.stage / CONTENTS).resolve())),
             *("--path-output", str(work), "--builder", builder, "-W", "--keep-going", "-n", "--all"),
         ]
-        path = os.pathsep.join(filter(None, [str(TOOLS), str(self.layout.root), os.environ.get("PYTHONPATH")]))
-        environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": path}
+        environment = variables([TOOLS, self.layout.root])
         ended = self.children.run(command, cwd=work, environment=environment, log=work / "log")
-        log = (work / "log").read_text(errors="replace")
+        log = (work / "log").read_text(encoding="utf-8", errors="replace")
         folder = work / "_build" / builder
         complaint = self._complaint(log, work / "log") if ended.status != 0 else ""
         if complaint and not any(folder.rglob("*.html")):

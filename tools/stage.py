@@ -3,7 +3,7 @@
 import re
 import shutil
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,25 @@ from typing import Any
 import yaml
 from nbformat import NotebookNode
 
+from icl_lib.running.digest import changed_since_start
 from tools import costs, differences, interactive, labels, links, notebooks, pictures, provenance
 from tools.catalogue import Catalogue, Page
 from tools.check import chapter_cells
 from tools.differences import Difference
 from tools.errors import BookError, listing
 from tools.execute import Executed
-from tools.files import digest, digest_file, digest_tree, json_bytes, read_json, replace_folder, write_if_changed
+from tools.files import (
+    digest,
+    digest_file,
+    digest_tree,
+    json_bytes,
+    read_json,
+    read_record,
+    replace_folder,
+    text_in,
+    visible,
+    write_if_changed,
+)
 from tools.layout import Layout
 from tools.notebooks import Chapter
 from tools.references import TEXT_TYPES
@@ -34,6 +46,7 @@ CLAIM_FIELDS = (
 )
 DATA_ROLE = re.compile(r"\{data\}`([^`]*\{[^`]*)`")
 BREAKABLE = re.compile(r"(?<=\d) ± (?=\d)|≈ (?=[-\d])")
+STAGING = Path(__file__).parent
 VERDICTS = ("holds", "conditional", "fails", "not resolved", "undecidable")
 
 
@@ -55,47 +68,50 @@ class Stager:
         start = time.perf_counter()
         claims = self._claims(executed)
         write_if_changed(self.layout.build / "scorecard.json", json_bytes(claims))
-        inputs = self._inputs(executed, found, claims)
+        # Read once: what is hashed is what is staged, whatever is edited meanwhile.
+        sources = {path.relative_to(self.layout.book).as_posix(): path.read_bytes() for path in self._sources()}
+        inputs = self._inputs(sources, executed, found, claims)
         stamp = self.layout.build / "stage.json"
-        known = read_json(stamp)
-        if not (isinstance(known, dict) and known.get("inputs") == inputs and self.layout.stage.is_dir()):
+        known = read_record(stamp, inputs=str, content=str)
+        if known.get("inputs") != inputs or known.get("content") != digest(digest_tree(self.layout.stage)):
             stamp.unlink(missing_ok=True)
-            self._fill(executed, found, claims)
-            files = digest_tree(self.layout.stage)
-            write_if_changed(stamp, json_bytes({"inputs": inputs, "content": digest(files)}))
+            self._fill(sources, executed, found, claims)
+            # Staged by the text that this process has imported, which is no longer that of the digest.
+            if not changed_since_start(STAGING.glob("*.py")):
+                files = digest_tree(self.layout.stage)
+                write_if_changed(stamp, json_bytes({"inputs": inputs, "content": digest(files)}))
         timings.add("stage", time.perf_counter() - start)
 
-    def _inputs(self, executed: Sequence[Executed], found: Sequence[Difference], claims: Any) -> str:
-        here = Path(__file__).parent
-        sources = {path.relative_to(self.layout.book).as_posix(): digest_file(path) for path in self._sources()}
-        runs = [[one.page.name, one.key, one.record["notebook"], one.record["output"]] for one in executed]
+    def _inputs(
+        self, sources: Mapping[str, bytes], executed: Sequence[Executed], found: Sequence[Difference], claims: Any
+    ) -> str:
+        held = {name: digest(data) for name, data in sources.items()}
+        runs = [
+            [one.page.name, one.key, one.record["notebook"], one.record["output"], one.chapter.notebook]
+            for one in executed
+        ]
         pages = [[page.name, page.chapter, page.title] for page in self.catalogue.pages]
         # All of them: staging again costs little, and the site is built anew only where its content has changed.
-        tools = {path.name: digest_file(path) for path in sorted(here.glob("*.py"))}
-        return digest([sources, runs, pages, [asdict(one) for one in found], self.catalogue.contents, claims, tools])
+        tools = {path.name: digest_file(path) for path in sorted(STAGING.glob("*.py"))}
+        return digest([held, runs, pages, [asdict(one) for one in found], self.catalogue.contents, claims, tools])
 
     def _sources(self) -> list[Path]:
         """Every file of the book that a page may use."""
-        files = [path for path in self.layout.book.rglob("*") if path.is_file()]
-        kept = []
-        for path in sorted(files):
-            parts = path.relative_to(self.layout.book).parts
-            if parts[0] not in ("reference", costs.FILE) and not any(
-                part.startswith(".") or part == "__pycache__" for part in parts
-            ):
-                kept.append(path)
-        return kept
+        out = ("reference", costs.FILE)
+        return [path for path in visible(self.layout.book) if path.relative_to(self.layout.book).parts[0] not in out]
 
-    def _fill(self, executed: Sequence[Executed], found: Sequence[Difference], claims: Any) -> None:
+    def _fill(
+        self, sources: Mapping[str, bytes], executed: Sequence[Executed], found: Sequence[Difference], claims: Any
+    ) -> None:
         new = self.layout.build / "stage.new"
         shutil.rmtree(new, ignore_errors=True)
         runs = {one.page.name: one for one in executed}
-        replaced = {page.source for page in self.catalogue.notebooks}
-        for path in self._sources():
-            if path not in replaced:
-                target = new / path.relative_to(self.layout.book)
+        replaced = {f"{page.chapter}.md" for page in self.catalogue.notebooks}
+        for name, data in sources.items():
+            if name not in replaced:
+                target = new / name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, target)
+                target.write_bytes(data)
         for place, page in enumerate(self.catalogue.pages):
             text = differences.list_of_pages(found, page.name) if place == 0 else ""
             target = new / f"{page.name}.md"
@@ -109,15 +125,16 @@ class Stager:
                 target.with_suffix(".ipynb").write_bytes(notebooks.to_bytes(shown))
             elif page.is_notebook:
                 (failure,) = [one for one in found if one.page == page.name]
-                target.write_text(differences.failed_page(page.title or _title(page), failure))
+                text = differences.failed_page(page.title or _title(page, _text(page, sources)), failure)
+                target.write_text(text, encoding="utf-8")
             else:
-                source = links.rewrite(page.source.read_text(), page.chapter, page.name, runs)
-                target.write_text(_below_title(source, text))
+                source = links.rewrite(_text(page, sources), page.chapter, page.name, runs)
+                target.write_text(_below_title(source, text), encoding="utf-8")
         (new / EXTRA).mkdir(exist_ok=True)
-        for name, data in self._figure_data(executed).items():
+        for name, path in self._figure_data(executed).items():
             target = new / EXTRA / "data" / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(data, target)
+            shutil.copyfile(path, target)
         (new / SCORECARD).write_bytes(json_bytes(claims))
         (new / CONTENTS).write_bytes(yaml.safe_dump(dict(self.catalogue.contents), sort_keys=False).encode())
         replace_folder(new, self.layout.stage)
@@ -155,9 +172,14 @@ def _check_claim(claim: dict[str, Any], where: str) -> None:
         raise BookError(f"{where}: unknown verdict {claim['verdict']!r}; allowed: {listing(VERDICTS)}")
 
 
-def _title(page: Page) -> str:
+def _text(page: Page, sources: Mapping[str, bytes]) -> str:
+    """A page's source as text; empty where it has been removed since the build read it."""
+    return text_in(page.source, sources.get(f"{page.chapter}.md", b""))
+
+
+def _title(page: Page, text: str) -> str:
     """The first heading of a chapter's source."""
-    match = re.search(r"(?m)^# (.*)$", page.source.read_text())
+    match = re.search(r"(?m)^# (.*)$", text)
     return match[1] if match else page.name
 
 

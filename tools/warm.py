@@ -84,7 +84,7 @@ class Warm:
         log.write_bytes(b"")
         job = {"module": module, "arguments": list(arguments), "cwd": str(cwd), "environment": dict(environment)}
         number, answers = self._ask({**job, "log": str(log)}, environment)
-        with log.open(errors="replace") as printed:
+        with log.open(encoding="utf-8", errors="replace") as printed:
             while True:
                 with contextlib.suppress(Empty):
                     answer = answers.get(timeout=POLL_SECONDS)
@@ -124,7 +124,7 @@ class Warm:
             env={**environment, **BACKEND},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             start_new_session=True,
         )
         self._listener = threading.Thread(target=self._listen, args=(keeper,), daemon=True)

@@ -38,7 +38,7 @@ def load(name: str) -> dict[str, Any]:
     if not path.is_file():
         recorded = ", ".join(sorted(p.stem for p in folder.glob("*.json"))) or "none"
         raise ValueError(f"name must be a recorded result ({recorded}), got {name!r}")
-    record: dict[str, Any] = json.loads(Path(path).read_text())
+    record: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
     return record
 
 

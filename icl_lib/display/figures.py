@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from icl_lib.running.places import output_folder
+from icl_lib.running.places import output_file
 from icl_lib.running.validation import check_choice
 from icl_lib.statistics import Measurement
 
@@ -144,10 +144,9 @@ def save_data(name: str, frame: pandas.DataFrame) -> None:
 
     A `Measurement` is written as its value; a standard error has a column of its own.
     """
-    folder = output_folder() / "data"
-    folder.mkdir(parents=True, exist_ok=True)
+    path = output_file("data", name, ".csv")
     plain = frame.map(lambda value: value.value if isinstance(value, Measurement) else value)
-    plain.to_csv(folder / f"{name}.csv", index=False, float_format="%.9g", lineterminator="\n")
+    plain.to_csv(path, encoding="utf-8", index=False, float_format="%.9g", lineterminator="\n")
 
 
 def tell(prefix: str, **told: Measurement | int | str) -> None:

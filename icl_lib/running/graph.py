@@ -5,11 +5,13 @@ asks it too.
 """
 
 import ast
+import re
 from collections.abc import Iterable
 from functools import cache, cached_property
 from pathlib import Path
 
 PACKAGE = __name__.split(".")[0]
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 class Graph:
@@ -34,16 +36,7 @@ class Graph:
         `package` is the one that relative imports start from. A module's parent packages are named with it, since
         importing it runs them too.
         """
-        dotted: set[str] = set()
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                dotted |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                base = _absolute(node, package)
-                dotted |= {base} | {f"{base}.{alias.name}" for alias in node.names}
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                dotted.add(node.value)
-        return {name for long in dotted for name in _with_parents(long) if name in self.modules}
+        return dotted_names(tree, package) & set(self.modules)
 
     def reached(self, names: Iterable[str]) -> set[str]:
         """Modules that these import, directly or through one another; they themselves among them.
@@ -51,7 +44,7 @@ class Graph:
         Raises `SyntaxError`, with the file's name, for a module that is no Python.
         """
         reached: set[str] = set()
-        pending = {name for long in names for name in _with_parents(long) if name in self.modules}
+        pending = {name for long in names for name in with_parents(long) if name in self.modules}
         while pending:
             name = pending.pop()
             if name not in reached:
@@ -88,6 +81,23 @@ def code(source: str) -> str:
     return ast.unparse(tree)
 
 
+def dotted_names(tree: ast.AST, package: str = "") -> set[str]:
+    """All that may be a module's name in a piece of code, with its parents: in imports, and in strings.
+
+    Relative imports start from `package`.
+    """
+    dotted: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            dotted |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(node, package)
+            dotted |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _DOTTED.fullmatch(node.value):
+            dotted.add(node.value)
+    return {name for long in dotted if not long.startswith(".") for name in with_parents(long) if name}
+
+
 def _absolute(node: ast.ImportFrom, package: str) -> str:
     if not node.level:
         return node.module or ""
@@ -95,7 +105,7 @@ def _absolute(node: ast.ImportFrom, package: str) -> str:
     return ".".join([*above[: len(above) - node.level + 1], *([node.module] if node.module else [])])
 
 
-def _with_parents(name: str) -> list[str]:
+def with_parents(name: str) -> list[str]:
     """`a.b.c` → a, a.b, a.b.c."""
     parts = name.split(".")
-    return [".".join(parts[: end + 1]) for end in range(len(parts))] if parts[0] == PACKAGE else []
+    return [".".join(parts[: end + 1]) for end in range(len(parts))]

@@ -1,6 +1,7 @@
 """Where results and outputs lie: environment variables first, then `_build/` of the checkout one stands in."""
 
 import os
+import re
 from pathlib import Path
 
 
@@ -16,6 +17,18 @@ def store_folder() -> Path | None:
     if named == "off":
         return None
     return Path(named) if named else checkout() / "_build" / "results"
+
+
+def output_file(kind: str, name: str, suffix: str) -> Path:
+    """The file of a figure's data or of a claim below `kind` of the output folder, which is made.
+
+    Raises `ValueError` for a name that could lead out of there.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name):
+        raise ValueError(f"name must be letters, digits and any of . _ + - (a file is called so), got {name!r}")
+    folder = output_folder() / kind
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}{suffix}"
 
 
 def output_folder() -> Path:

@@ -8,15 +8,16 @@ import json
 import os
 import platform
 import tempfile
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 import xarray
-from filelock import FileLock
 
-from icl_lib.running.digest import check_unchanged, module_digest
+from icl_lib.running.digest import check_unchanged, files_of, module_digest
+from icl_lib.running.locking import held, open_shared
 from icl_lib.running.processor import emulated
 
 # In the folder of the results: the files that were found damaged, a line each.
@@ -26,8 +27,13 @@ DAMAGED = "damaged.log"
 @functools.cache
 def _digest(module: str) -> str:
     # Once a process: what it has imported is the text of its start, whatever is edited while it runs.
-    check_unchanged()
+    check_unchanged(_files(module))
     return module_digest(module)
+
+
+@functools.cache
+def _files(module: str) -> list[Path]:
+    return files_of(module)
 
 
 @functools.cache
@@ -101,15 +107,20 @@ class Store:
         # HDF5 is given bytes that are whole: damaged ones can make it read a wrong number, or never end.
         found = _read(data) if hashlib.sha256(data).hexdigest() == checksum else None
         if found is None:
-            with (self.folder / DAMAGED).open("a", encoding="utf-8") as log:
+            with os.fdopen(open_shared(self.folder / DAMAGED, os.O_WRONLY | os.O_APPEND), "a", encoding="utf-8") as log:
                 log.write(f"{path.name} was damaged and is computed again\n")
         return found if found is not None and found.attrs.get("key") == key else None
 
     def save(self, key: str, result: xarray.Dataset) -> None:
-        """Write `result` under `key`; a reader sees the old state or the new one, never half a file."""
+        """Write `result` under `key`; a reader sees the old state or the new one, never half a file.
+
+        Raises `RuntimeError` where a module that computes it was written since this process started.
+        """
+        # Also what was imported while it was computed.
+        check_unchanged(path for module in json.loads(key)["library"] for path in _files(module))
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.path(key)
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".partial-") as folder:
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".", suffix=".partial") as folder:
             new = Path(folder) / path.name
             result.assign_attrs(key=key).to_netcdf(new, engine="h5netcdf")
             checksum = _checksum_of(new)
@@ -123,10 +134,10 @@ class Store:
             new.replace(path)
             checksum.replace(_checksum_of(path))
 
-    def lock(self, key: str) -> FileLock:
+    def lock(self, key: str) -> AbstractContextManager[None]:
         """Held while a result is computed, so that two processes that want it compute it once."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.path(key).with_suffix(".lock"))
+        return held(self.path(key).with_suffix(".lock"))
 
 
 def _checksum_of(path: Path) -> Path:

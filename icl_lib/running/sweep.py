@@ -62,7 +62,7 @@ def sweep(configs: Sequence[Experiment], jobs: int | None = None, scheduler: str
 
 def _jobs_of_environment() -> int:
     text = os.environ.get("JOBS") or "1"
-    if not text.isdecimal():
+    if not (text.isascii() and text.isdecimal()):
         raise ValueError(f"JOBS must be an integer >= 1, got {text!r}")
     return int(text)
 
@@ -129,5 +129,5 @@ class Progress:
         left = self.total - self.done
         seconds = (time.monotonic() - self.start) / (self.done - self.found) * left
         running = min(self.workers(), left)
-        with open(self.file, "a") as out:
+        with open(self.file, "a", encoding="utf-8") as out:
             out.write(f"{self.done} of {self.total} points done, {running} running, about {seconds:.0f} s left\n")

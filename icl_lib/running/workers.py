@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from icl_lib.running.digest import LIBRARY, check_unchanged, library_digest
+from icl_lib.running.digest import LIBRARY, check_unchanged, files_of, library_digest
 
 # Seconds in which a first worker must have come to a scheduler.
 PATIENCE = 60
@@ -52,7 +52,7 @@ def workers(jobs: int, scheduler: str | None) -> Iterator[Crew]:
             client.wait_for_workers(1, timeout=PATIENCE)
         except TimeoutError:
             raise TimeoutError(f"SCHEDULER must have a worker within {PATIENCE} s, none came to {scheduler}") from None
-        library = _library()
+        library = library_digest(_modules())
         client.run(check_worker, library)
         with joblib.parallel_config(backend=GrowingCluster(client=client)):
             yield Crew(lambda: len(client.scheduler_info(-1)["workers"]), library)
@@ -74,15 +74,15 @@ def check_worker(library: str, dask_worker: Any = None) -> None:
         raise RuntimeError(f"SCHEDULER must have workers with this icl_lib, another one is at {worker.address}")
 
 
-def _library() -> str:
-    """Digest of every module that an experiment can reach."""
+def _modules() -> list[str]:
+    """The modules in which experiments stand: together they reach all that one can reach."""
     rooms = ("softmax_regression", "classification", "bounds")
     files = [LIBRARY / "linear_regression.py", *(path for room in rooms for path in (LIBRARY / room).glob("*.py"))]
-    return library_digest(".".join(path.relative_to(LIBRARY.parent).with_suffix("").parts) for path in sorted(files))
+    return [".".join(path.relative_to(LIBRARY.parent).with_suffix("").parts) for path in sorted(files)]
 
 
 @functools.cache
 def _library_of_process() -> str:
     # Once a process: a worker has imported the text of its start, whatever is edited while it runs.
-    check_unchanged()
-    return _library()
+    check_unchanged(path for module in _modules() for path in files_of(module))
+    return library_digest(_modules())

@@ -1,11 +1,12 @@
 import os
+import shutil
 import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from tools import archive
+from tools import archive, provenance
 from tools.errors import BookError
 from tools.layout import Layout
 from tools.progress import Progress
@@ -15,7 +16,9 @@ from tools.progress import Progress
 def layout(checkout: Path) -> Layout:
     """A checkout under git with something that looks like a build."""
     subprocess.run(["git", "init", "-q"], cwd=checkout, check=True)
-    subprocess.run(["git", "add", "_toc.yml", "requirements.txt", "book"], cwd=checkout, check=True)
+    subprocess.run(
+        ["git", "add", "_toc.yml", "_config.yml", "requirements.txt", "book", "icl_lib"], cwd=checkout, check=True
+    )
     for name in ("html/index.html", "results/a.nc", "results/a.lock", "executed/sums.ipynb", "stage/x", "home/.hidden"):
         path = checkout / "_build" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +69,38 @@ def test_a_checkout_that_was_never_built_is_told(layout: Layout) -> None:
         archive.make(layout, Progress())
 
 
-def test_a_folder_without_git_is_told(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GIT_DIR", str(layout.root / "nowhere"))
-    with pytest.raises(BookError, match="git cannot list"):
+def test_a_source_that_git_does_not_know_is_not_left_out_in_silence(layout: Layout) -> None:
+    for name in ("book/.ipynb_checkpoints/x.md", "icl_lib/__pycache__/x.pyc", "book/new.md~"):
+        (layout.root / name).parent.mkdir(exist_ok=True)
+        (layout.root / name).write_text("")
+    archive.make(layout, Progress())
+    (layout.root / ".gitignore").write_text("*.csv\n")
+    for name in ("book/new.md", "icl_lib/table.csv"):
+        (layout.root / name).write_text("")
+    with pytest.raises(BookError, match=r"does not: book/new\.md, icl_lib/table\.csv; `git add` it"):
         archive.make(layout, Progress())
+
+
+def test_a_checkout_inside_another_repository_has_neither_its_commit_nor_its_files(layout: Layout) -> None:
+    inner = layout.root / "unpacked"
+    shutil.copytree(layout.root / "_build", inner / "_build")
+    with pytest.raises(BookError, match=f"no git repository of its own, but lies in that of {layout.root}"):
+        archive.make(Layout(inner), Progress())
+    assert provenance.commit(inner) == "unknown"
+
+
+def test_git_is_asked_of_the_checkout_also_in_a_hook(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", *identity, "commit", "-qm", "all"], cwd=layout.root, check=True)
+    commit = provenance.commit(layout.root)
+    for name in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"):
+        monkeypatch.setenv(name, str(layout.root / "nowhere"))
+    assert provenance.commit(layout.root) == commit
+    assert len(commit) == 40
+
+
+def test_git_is_heard_in_its_own_words(layout: Layout) -> None:
+    (layout.root / ".git/HEAD").write_text("nothing")
+    with pytest.raises(BookError, match=r"git cannot read .*: fatal: "):
+        archive.make(layout, Progress())
+    assert provenance.commit(layout.root).startswith(f"unknown: git cannot read {layout.root}: fatal: ")

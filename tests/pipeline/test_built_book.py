@@ -13,12 +13,15 @@ from tools.catalogue import load
 from tools.check import Checker
 from tools.cli import main
 from tools.differences import Difference
-from tools.execute import Executed, Surroundings, plan
+from tools.errors import BookError
+from tools.execute import FIELDS, Executed, Executor, Surroundings, plan
 from tools.files import digest_tree
 from tools.layout import Layout
 from tools.notebooks import read_chapter
 from tools.processes import Children
 from tools.progress import Progress
+from tools.provenance import ORDER
+from tools.stage import Stager
 from tools.timings import Timings
 
 
@@ -164,8 +167,12 @@ def test_what_a_run_left_is_trusted_only_as_a_whole(copy: Path, spoil: Callable[
 
 
 def test_a_changed_number_is_found_with_chapter_cell_expected_and_got(copy: Path) -> None:
+    """And what passes beside it is kept."""
+    passed = copy / "_build/checked/sums.json"
+    passed.unlink()
     change_reference(copy, "slope 0.16666666666666666", "slope 0.16670000000000000")
     (found,) = check(copy)
+    assert passed.is_file()
     assert (found.page, found.kind, found.cell) == ("part/curve", "differs", 3)
     assert found.expected == "slope 0.16670000000000000 points 5"
     assert found.got == "slope 0.16666666666666666 points 5"
@@ -266,15 +273,74 @@ def test_options_of_pytest_from_outside_change_no_check(copy: Path, monkeypatch:
     assert found.expected == "slope 0.16670000000000000 points 5"
 
 
+@pytest.mark.parametrize("text", ["open({0!r}, 'a').write('ONE = 1\\n')", "open({0!r}, 'w').write('ZERO = 0.0\\n')"])
 def test_a_library_that_changes_while_a_chapter_runs_ends_the_build(
-    copy: Path, capsys: pytest.CaptureFixture[str]
+    copy: Path, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
-    """Its result would be kept under the key of the library as it was planned."""
+    """Its result would be kept under the key of the library as it was planned; also where the old text is back."""
     module = copy / "icl_lib/numbers.py"
-    replace(copy / "book/sums.md", "print(f", f"open({str(module)!r}, 'a').write('ONE = 1\\n')\nprint(f")
+    replace(copy / "book/sums.md", "print(f", f"{text.format(str(module))}\nprint(f")
     assert build(copy) == 1
     assert "chapter sums: icl_lib/numbers.py changed while it ran; run again" in capsys.readouterr().err
     assert stale(copy) == {"sums"}
+
+
+def test_what_changed_after_it_was_read_and_before_it_runs_ends_the_build(copy: Path) -> None:
+    """Its result would be kept under the key of the text that was read, which may come back."""
+    replace(copy / "book/sums.md", "[0.1, 0.2]", "[0.1, 0.3]")
+    layout, planned = Layout(copy), executed(copy)
+    replace(copy / "icl_lib/numbers.py", "0.0", "0.5")
+    executor = Executor(layout, Surroundings.of(layout), 1, Progress(), Children())
+    with pytest.raises(BookError, match="chapter sums: what it depends on changed after this build had read it"):
+        executor.run(planned, Timings(1))
+
+
+def stage(checkout: Path, planned: list[Executed]) -> bool:
+    """Stage the book; says whether that was done anew."""
+    marks = {path: path.stat().st_ino for path in (checkout / "_build/stage").glob("*")}
+    Stager(Layout(checkout), load(Layout(checkout))).run(planned, [], Timings(1))
+    return marks != {path: path.stat().st_ino for path in (checkout / "_build/stage").glob("*")}
+
+
+@pytest.mark.parametrize(("name", "old"), [("sums.md", "sum, seen again"), ("index.md", "sum in {doc}")])
+def test_prose_that_changes_after_it_was_read_is_staged_by_the_next_build(copy: Path, name: str, old: str) -> None:
+    planned = executed(copy)
+    replace(copy / "book" / name, old, f"large {old}")
+    stage(copy, planned)
+    assert stage(copy, executed(copy)) == (name == "sums.md")
+    staged = copy / "_build/stage" / name
+    text = (staged if staged.is_file() else staged.with_suffix(".ipynb")).read_text()
+    assert "large sum" in text
+    assert not stage(copy, executed(copy))
+
+
+def test_a_staged_page_that_was_damaged_is_staged_again(copy: Path) -> None:
+    assert not stage(copy, executed(copy))
+    replace(copy / "_build/stage/sums.ipynb", "seen again", "seen never")
+    assert stage(copy, executed(copy))
+    assert "seen again" in (copy / "_build/stage/sums.ipynb").read_text()
+
+
+def test_what_another_text_of_the_pipeline_has_staged_is_not_trusted(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace(copy / "book/sums.md", "seen again", "seen once more")
+    monkeypatch.setattr("tools.stage.changed_since_start", lambda _: ["stage.py"])
+    assert stage(copy, executed(copy))
+    monkeypatch.undo()
+    assert stage(copy, executed(copy))
+    assert not stage(copy, executed(copy))
+
+
+@pytest.mark.parametrize("name", [*FIELDS, *ORDER])
+@pytest.mark.parametrize("value", [None, [5]])
+def test_a_record_that_lacks_a_field_is_as_absent(copy: Path, name: str, value: object) -> None:
+    one = next(one for one in executed(copy) if one.page.name == "sums")
+    record = json.loads(one.record_path.read_text())
+    (record if name in FIELDS else record["provenance"])[name] = value
+    one.record_path.write_text(json.dumps(record))
+    assert one.record == {}
+    assert not one.is_good()
 
 
 def test_a_damaged_site_is_built_again(copy: Path) -> None:

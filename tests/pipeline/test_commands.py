@@ -1,6 +1,9 @@
 """The commands: bad input, failed and interrupted runs. Chapters here are bare, so that kernels start fast."""
 
+import errno
+import json
 import os
+import py_compile
 import shutil
 import signal
 import subprocess
@@ -16,6 +19,7 @@ from fixture_book import HEADER, REPOSITORY, replace
 from tools import kernels
 from tools.catalogue import load
 from tools.cli import main
+from tools.errors import REMEDIES
 from tools.execute import Surroundings, plan
 from tools.layout import Layout
 from tools.notebooks import read_chapter
@@ -72,7 +76,7 @@ def test_bad_input_is_one_message(
     assert not list((bare / "_build").rglob("*.ipynb"))
 
 
-@pytest.mark.parametrize("jobs", ["0", "-1", "many"])
+@pytest.mark.parametrize("jobs", ["0", "-1", "many", "²", "٣"])
 def test_a_number_of_workers_that_is_none_is_refused(
     bare: Path, capsys: pytest.CaptureFixture[str], jobs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +93,29 @@ def test_a_build_folder_that_cannot_be_written_is_one_message(bare: Path, capsys
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EACCES, errno.ENOTDIR, errno.EIO])
+def test_what_the_system_refuses_is_one_message_with_path_and_remedy(
+    bare: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(error, os.strerror(error), str(bare / "_build/somewhere"))
+
+    monkeypatch.setattr("tools.commands.book", fail)
+    assert run(bare, "book") == 1
+    told = capsys.readouterr().err.strip()
+    assert told.startswith(f"failed: {bare}/_build/somewhere: {os.strerror(error)}; ")
+    assert len(told.splitlines()) == 1
+
+
+def test_a_file_where_a_folder_belongs_is_one_message(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_chapter(bare, "print(n)")
+    (bare / "_build").mkdir()
+    (bare / "_build/running").write_text("in the way")
+    assert run(bare, "book") == 1
+    told = capsys.readouterr().err.strip()
+    assert told == f"failed: {bare}/_build/running: File exists; {REMEDIES[errno.EEXIST]}"
+
+
 @pytest.mark.parametrize(
     ("cell", "messages"),
     [
@@ -98,6 +125,10 @@ def test_a_build_folder_that_cannot_be_written_is_one_message(bare: Path, capsys
         ),
         ("import os; os._exit(3)", ["the kernel died in code cell 3 of 3: import os; os._exit(3)"]),
         ("import sys; print('careful', file=sys.stderr)", ["code cell 3 of 3", "wrote to stderr: careful"]),
+        (
+            "h = display('a', display_id=True); h.update('b')",
+            ["failed in code cell 3 of 3", "changes or clears what it has displayed"],
+        ),
     ],
 )
 def test_a_chapter_that_fails_is_named_with_its_cell(
@@ -160,7 +191,7 @@ def test_an_interrupted_run_leaves_nothing_that_is_trusted(bare: Path) -> None:
     signal.signal(signal.SIGINT, before)
     kernel = wait_for_kernel(bare / "_build/running")
     os.kill(child.pid, signal.SIGINT)
-    _, error = child.communicate(timeout=20)
+    _, error = child.communicate(timeout=120)
     assert child.returncode == 130
     assert "interrupted" in error
     assert "Traceback" not in error
@@ -174,9 +205,9 @@ def wait_for_kernel(folder: Path) -> int:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not condition():
-        assert time.monotonic() < deadline, "nothing happened for 30 s"
+        assert time.monotonic() < deadline, "nothing happened for two minutes"
         time.sleep(0.05)
 
 
@@ -211,6 +242,58 @@ def test_a_kernel_has_the_threads_of_its_key_and_no_options_of_pytest(
     assert "PYTEST_ADDOPTS" not in variables
 
 
+def test_bytecode_is_dropped_where_python_could_take_it_for_that_of_a_newer_text(checkout: Path) -> None:
+    """It compares sizes and whole seconds only."""
+    source = checkout / "icl_lib/numbers.py"
+    os.utime(source, (10**9, 10**9))
+    kept = Path(py_compile.compile(str(checkout / "icl_lib/unused.py"), doraise=True) or "")
+    os.utime(checkout / "icl_lib/unused.py", (10**9, 10**9))
+    dropped = Path(py_compile.compile(str(source), doraise=True) or "")
+    source.write_text("ZERO = 0.5\n")
+    os.utime(source, (10**9 + 0.5, 10**9 + 0.5))
+    os.utime(dropped, (10**9 + 0.1, 10**9 + 0.1))
+    command = [sys.executable, "-c", "from icl_lib.numbers import ZERO; print(ZERO)"]
+    variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONSAFEPATH")}
+
+    def computed() -> str:
+        done = subprocess.run(command, cwd=checkout, env=variables, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    assert computed() == "0.0"
+    kernels.prepare(Layout(checkout))
+    assert not dropped.exists()
+    assert kept.exists()
+    assert computed() == "0.5"
+
+
+def test_what_is_set_for_other_programs_reaches_no_process_of_the_pipeline(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in kernels.REMOVED:
+        monkeypatch.setenv(name, "error")
+    for name in (*kernels.THREADS, "ICL_DEVICE"):
+        monkeypatch.setenv(name, "")
+    found = kernels.environment(Layout(checkout), checkout)
+    assert {found[name] for name in kernels.REMOVED if name in found} == {"1"}
+    assert found["PYTHONUTF8"] == "1"
+    assert {found[name] for name in kernels.THREADS} == {"1"}
+    assert found["ICL_DEVICE"] == "cpu"
+
+
+def test_a_kernel_of_another_environment_is_not_taken(
+    bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in (tmp_path / "kernels/python3", tmp_path / "share/kernels/python3"):
+        folder.mkdir(parents=True)
+        text = json.dumps({"argv": ["/nowhere/python"], "display_name": "Other", "language": "python"})
+        (folder / "kernel.json").write_text(text)
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "share"))
+    write_chapter(bare, "import sys; print(sys.executable)")
+    assert run(bare, "chapter", "sums", "-p", "n", "7") == 0
+    assert sys.executable in (bare / "_build/chapter/sums.ipynb").read_text()
+
+
 def test_a_child_is_ended_when_what_listens_to_it_fails(tmp_path: Path) -> None:
     program = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
     told: list[int] = []
@@ -219,13 +302,12 @@ def test_a_child_is_ended_when_what_listens_to_it_fails(tmp_path: Path) -> None:
         told.append(int(line))
         raise KeyError(line)
 
-    children, start = Children(), time.monotonic()
+    children = Children()
     with pytest.raises(KeyError):
         children.run(
             [sys.executable, "-c", program], cwd=tmp_path, environment={}, log=tmp_path / "log", on_line=listen
         )
     children.stop()
-    assert time.monotonic() - start < 4
     assert not is_alive(told[0])
 
 

@@ -6,7 +6,7 @@ import pytest
 from fixture_book import replace
 
 from tools.catalogue import load
-from tools.digests import Library, installed_versions
+from tools.digests import Library, differing, installed_versions
 from tools.errors import BookError
 from tools.execute import Surroundings, plan
 from tools.layout import Layout
@@ -135,5 +135,25 @@ def test_versions_are_those_installed(tmp_path: Path) -> None:
     versions = installed_versions(tmp_path / "requirements.txt")
     assert versions["numpy"] == numpy.__version__
     assert versions["no-such-package"] == "missing"
-    with pytest.raises(BookError, match="cannot read the lock"):
+    told = differing(tmp_path / "requirements.txt", versions)
+    assert told == (
+        f"other packages than those of requirements.txt: numpy is {numpy.__version__}, not 1.0, "
+        "no-such-package is missing, not 3"
+    )
+    (tmp_path / "requirements.txt").write_text(f"numpy=={numpy.__version__}+cpu\n")
+    assert differing(tmp_path / "requirements.txt", versions) == ""
+    with pytest.raises(BookError, match=r"cannot read .*nope\.txt: No such file"):
         installed_versions(tmp_path / "nope.txt")
+
+
+def test_another_package_that_comes_first_on_the_path_is_not_recorded_as_the_installed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "requirements.txt").write_text("numpy==1.0\nscipy==1.0\n")
+    before = installed_versions(tmp_path / "requirements.txt")
+    (tmp_path / "numpy").mkdir()
+    (tmp_path / "numpy/__init__.py").write_text("__version__ = '1.0'\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    after = installed_versions(tmp_path / "requirements.txt")
+    assert after["numpy"] == "another one on the path"
+    assert after["scipy"] == before["scipy"]

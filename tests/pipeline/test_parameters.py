@@ -86,6 +86,32 @@ def test_what_papermill_does_not_understand_is_refused(words: list[str]) -> None
         from_command_line(words)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-b", "bjogNQ=="], "--parameters_base64 of papermill is not taken here; allowed: -p NAME VALUE"),
+        (["-p", "n", "5", "-k", "julia"], "--kernel of papermill is not taken"),
+        (["--cwd", "/"], "--cwd of papermill"),
+        (["--report-mode"], "--report-mode of papermill"),
+        (["-f", "/none"], "cannot read /none: No such file or directory"),
+        (["-f", "/"], "cannot read /: Is a directory"),
+        (["--help"], "hold no parameter; allowed: -p NAME VALUE"),
+        (["--version"], "hold no parameter"),
+        (["-y", "5: 1"], "a name must be a text, got 5; write it in quotes"),
+    ],
+)
+def test_what_would_be_dropped_or_cannot_be_read_is_refused(words: list[str], message: str) -> None:
+    with pytest.raises(BookError, match=message):
+        from_command_line(words)
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1E3", "-2e5", "1.e6"])
+def test_a_number_that_yaml_takes_for_text_is_one(text: str) -> None:
+    given = from_command_line(["-y", f"rate: {text}"])
+    assert validate(given, DEFAULTS, "chapter x") == {"rate": float(text)}
+    assert validate({"query": text}, DEFAULTS, "chapter x") == {"query": text}
+
+
 @pytest.mark.parametrize("name", ["README.md", "book/appendix/commands.md", "Makefile"])
 def test_the_commands_shown_to_a_reader_are_taken(name: str) -> None:
     """Each `make chapter C=… P="…"` names a chapter and parameters that it has."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -165,6 +166,22 @@ def test_an_unfit_reference_is_named(layout: Layout, spoil: Callable[[Layout], N
 def test_a_file_of_json_that_is_no_notebook_is_named(layout: Layout) -> None:
     references.path_of(layout, PAGE).write_text(json.dumps({"cells": 7}))
     with pytest.raises(BookError, match="is no notebook"):
+        check(layout)
+
+
+@pytest.mark.parametrize("edit", [lambda n: n.update(metadata=5), lambda n: n["cells"][0].update(metadata=5)])
+def test_a_reference_whose_metadata_are_numbers_is_named(layout: Layout, edit: Callable[[Any], None]) -> None:
+    path = references.path_of(layout, PAGE)
+    value = json.loads(path.read_text())
+    edit(value)
+    path.write_text(json.dumps(value))
+    with pytest.raises(BookError, match="is no notebook"):
+        check(layout)
+
+
+def test_a_reference_that_is_no_utf_8_is_named(layout: Layout) -> None:
+    references.path_of(layout, PAGE).write_bytes(b"\xe9")
+    with pytest.raises(BookError, match="must be UTF-8"):
         check(layout)
 
 

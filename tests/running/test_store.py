@@ -179,6 +179,18 @@ def test_a_failed_write_leaves_the_old_result_and_nothing_else(store: Store, mon
     assert len(list(store.folder.iterdir())) == 2
 
 
+def test_a_library_that_changed_since_the_process_started_stores_nothing(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the old text is back: what was imported meanwhile is not known."""
+    name = key(CONFIG, CPU)
+    (tmp_path / "steps.py").write_text("x = 1\n")
+    monkeypatch.setattr(store_module, "_files", lambda module: [tmp_path / "steps.py"])
+    with pytest.raises(RuntimeError, match=r"steps\.py changed after this process started"):
+        store.save(name, RESULT)
+    assert not store.path(name).exists()
+
+
 def test_names_of_files_tell_the_experiment(store: Store) -> None:
     assert store.path(key(CONFIG, CPU)).name.startswith("Closeness-")
     assert json.loads(key(CONFIG, CPU))["config"]["n"] == 5

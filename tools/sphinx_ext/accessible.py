@@ -24,9 +24,9 @@ def mended(html: str) -> str:
 def _mend_pages(app: Sphinx, exception: Exception | None) -> None:
     if exception is None and app.builder.format == "html":
         for path in sorted(Path(app.outdir).rglob("*.html")):
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8")
             if (better := mended(text)) != text:
-                path.write_text(better)
+                path.write_text(better, encoding="utf-8")
 
 
 def setup(app: Sphinx) -> None:

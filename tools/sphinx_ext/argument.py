@@ -43,7 +43,7 @@ def setup(app: Sphinx) -> None:
 
 def chapters(folder: Path) -> list[Chapter]:
     """The chapters of the staged book with their needs, in reading order; only what comes from `folder`."""
-    contents = yaml.safe_load((folder / CONTENTS).read_text())
+    contents = yaml.safe_load((folder / CONTENTS).read_text(encoding="utf-8"))
     listed = [(entry["file"], part["caption"]) for part in contents["parts"] for entry in part["chapters"]]
     texts = {page: text_of(folder, page) for page, _ in listed}
     home = {
@@ -59,8 +59,8 @@ def text_of(folder: Path, page: str) -> str:
     """The prose of a page, which is text or an executed notebook."""
     notebook = folder / f"{page}.ipynb"
     if not notebook.is_file():
-        return (folder / f"{page}.md").read_text()
-    cells = json.loads(notebook.read_text())["cells"]
+        return (folder / f"{page}.md").read_text(encoding="utf-8")
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
 
 

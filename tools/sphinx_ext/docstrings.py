@@ -42,7 +42,7 @@ def labels_of(library: Path) -> dict[str, tuple[str, ...]]:
     named = {}
     for path in sorted(library.rglob("*.py")):
         module = ".".join(path.relative_to(library.parent).with_suffix("").parts)
-        for node in ast.parse(path.read_text()).body:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
                 text = ast.get_docstring(node) or ""
                 named[f"{module}.{node.name}"] = tuple(dict.fromkeys(m["label"] for m in LABEL.finditer(text)))

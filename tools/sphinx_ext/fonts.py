@@ -21,6 +21,6 @@ def _clean(app: Sphinx, failure: Exception | None) -> None:
     for name in TEMPLATES:
         (Path(app.outdir) / "_static" / name).unlink(missing_ok=True)
     for path in sorted(Path(app.outdir).rglob("*.html")):
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         if HINT.search(text):
-            path.write_text(HINT.sub("", text))
+            path.write_text(HINT.sub("", text), encoding="utf-8")

@@ -31,7 +31,7 @@ def declared(folder: Path, page: str) -> list[tuple[str, str, str]]:
     path = folder / f"{page}.ipynb"
     if not path.is_file():
         return []
-    cells: list[dict[str, Any]] = json.loads(path.read_text())["cells"]
+    cells: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cells"]
     sources = ["".join(cell["source"]) for cell in cells if PARAMETERS in cell["metadata"].get("tags", [])]
     found: list[tuple[str, str, str]] = []
     for source in sources:

@@ -74,7 +74,7 @@ class ScorecardDirective(SphinxDirective):
     def _claims(self) -> list[dict[str, Any]]:
         path = Path(self.env.srcdir) / SCORECARD
         self.env.note_dependency(str(path))
-        claims = json.loads(path.read_text()) if path.is_file() else []
+        claims = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
         paper = self.options.get("paper")
         kept = [claim for claim in claims if paper is None or str(claim["paper"]) == paper.strip()]
         if claims and not kept:
