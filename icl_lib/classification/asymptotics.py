@@ -205,7 +205,7 @@ def linear_limit(classes: int, d: int, tasks: int, points: int, queries: int, ge
     check_integer("tasks", tasks, 2)
     check_integer("points", points, 1)
     check_integer("queries", queries, 1)
-    task = SphereClassification(points + queries, d, classes)
+    task = SphereClassification(points + queries, d, classes, balance="none")
     drawn = task.sample(tasks, generator, dtype=torch.float64)
     x, y = drawn.x[:, queries:], drawn.y[:, queries:]
     W = (y - 1 / classes).mT @ x / points

@@ -43,7 +43,7 @@ class SphereClassification:
     is a variation of that task:
     `balance`: equal classes in the `"context and query"`, in the `"context"` only, or `"none"`: points and query
     uniform on the sphere, their classes as they fall; `concentration_of_counts`: in the context the classes have
-    shares p ~ Dirichlet(α, …, α) with this α, rounded to whole points, in place of equal ones;
+    shares p ~ Dirichlet(α, …, α) with this α, rounded to whole points, in place of equal ones (any n);
     `inputs`: uniform on the sphere, Gaussian with covariance I/d, or `"clusters"`: von Mises–Fisher round a
     class vector drawn uniformly, with density ∝ e^{concentration ⟨w_c, x⟩}; `labels`: the nearest class vector,
     or the cluster's `"own"`; `prototypes`: class vectors a class has, the best one counts; `offset`: standard
@@ -76,7 +76,7 @@ class SphereClassification:
         check_integer("d", self.d, 2)
         check_integer("classes", self.classes, 2)
         check_choice("balance", self.balance, BALANCES)
-        if self.balance != "none" and self.n % self.classes:
+        if self.balance != "none" and self.concentration_of_counts is None and self.n % self.classes:
             raise ValueError(
                 f"n must be a multiple of classes = {self.classes} with balance={self.balance!r}, got {self.n}"
             )

@@ -60,7 +60,7 @@ def test_no_width_is_better_than_linear_from_three_dimensions_on() -> None:
 
 def test_long_contexts_obey_the_law_for_linear_and_exponential_steps() -> None:
     """300 contexts of 400 points with 100 queries each; a law a tenth too large or too small would be found."""
-    drawn = SphereClassification(500, 5, 2).sample(300, torch.Generator().manual_seed(1))
+    drawn = SphereClassification(500, 5, 2, balance="none").sample(300, torch.Generator().manual_seed(1))
     s = (drawn.x[:, 400:] @ drawn.x[:, :400].mT).flatten(0, 1)
     scores = Scores(s, torch.ones(len(s)), drawn.y[:, :400].repeat_interleave(100, 0))
     labels = drawn.y[:, 400:].flatten(0, 1)
@@ -76,7 +76,9 @@ def test_long_contexts_obey_the_law_for_linear_and_exponential_steps() -> None:
 @pytest.mark.parametrize("d", [2, 5])
 @pytest.mark.parametrize("beta", [0.2, 3.0, 20.0])
 def test_two_heads_are_never_worse_than_one(d: int, beta: float) -> None:
-    context = SphereClassification(12, d, 2).sample(200, torch.Generator().manual_seed(2), dtype=torch.float64)
+    context = SphereClassification(12, d, 2, balance="none").sample(
+        200, torch.Generator().manual_seed(2), dtype=torch.float64
+    )
     x_query = torch.cat([context.x_query, -context.x_query])
     scores = Scores.of(context.x.repeat(2, 1, 1), context.y.repeat(2, 1, 1), x_query)
     y = torch.cat([context.y_query, context.y_query.flip(-1)])
@@ -90,7 +92,9 @@ def test_two_heads_are_never_worse_than_one(d: int, beta: float) -> None:
 
 def test_an_odd_kernel_is_the_mean_over_flipped_points() -> None:
     n, beta = 5, 2.5
-    context = SphereClassification(n, 3, 2).sample(20, torch.Generator().manual_seed(3), dtype=torch.float64)
+    context = SphereClassification(n, 3, 2, balance="none").sample(
+        20, torch.Generator().manual_seed(3), dtype=torch.float64
+    )
     flips = torch.cartesian_prod(*[torch.tensor([0, 1])] * n).double()
     x = context.x[:, None] * (1 - 2 * flips)[:, :, None]
     y = context.y[:, None] * (1 - flips)[..., None] + context.y.flip(-1)[:, None] * flips[..., None]
@@ -105,7 +109,7 @@ def test_an_odd_kernel_is_the_mean_over_flipped_points() -> None:
 def test_balanced_contexts_contain_the_linear_step_only_if_the_classes_divide_them() -> None:
     masked, linear = KernelStep("exponential", "context"), KernelStep("linear", "n")
     for n, contained in ((30, True), (31, False)):
-        task = SphereClassification(n, 4, 3, balance="context")
+        task = SphereClassification(n, 4, 3, balance="context", concentration_of_counts=1e9)
         context = task.sample(200, torch.Generator().manual_seed(4), dtype=torch.float64)
         context = context._replace(x=context.x / context.x.norm(dim=-1, keepdim=True))
         scores = Scores.of_examples(context)
@@ -128,7 +132,7 @@ def test_for_two_classes_the_loss_of_a_balanced_head_is_even_in_its_width() -> N
 def test_the_smallest_counterexample() -> None:
     linear, softmax, masked = (asymptotics.best_single_point(step).loss for step in asymptotics.POINTS)
     assert (linear, softmax, masked) == pytest.approx((0.5121, 0.5991, math.log(2)), abs=1e-4)
-    task = SphereClassification(1, 2, 2)
+    task = SphereClassification(1, 2, 2, balance="none")
     context = task.sample(200_000, torch.Generator().manual_seed(6), dtype=torch.float64)
     logits = 2.0 * KernelStep("linear", "n").features(Scores.of_examples(context), 1.0).squeeze(-1)
     drawn = cross_entropy(logits, context.y_query)
