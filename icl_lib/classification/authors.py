@@ -85,7 +85,7 @@ def fits_at(dimensions: Sequence[int], tuning: int, test: int, groups: int, seed
 
 
 def table_of_fits(found: Mapping[int, FitsAt]) -> pandas.DataFrame:
-    """One row for each d: fitted numbers, losses and paired differences. See `fig-authors-numbers`."""
+    """One row for each d: fitted numbers, losses and paired differences. See `sec-authors-numbers`."""
     rows = []
     for d, one in found.items():
         linear, softmax = one.steps.isel(step=0), one.steps.isel(step=1)
