@@ -47,7 +47,6 @@ def test_negative_control_a_constant_a_little_too_small_is_falsified(inequality:
         "tanh-tv",
         "third-cumulant",
         "fourth-cumulant",
-        "attention-2-logits",
         "triangle",
         "gradient",
         "curvature-above",
@@ -58,7 +57,7 @@ def test_a_sharp_constant_is_attained(key: str) -> None:
 
 
 def test_the_best_constant_is_attained_at_its_length_and_radius() -> None:
-    assert 0.999 < _search(statements.by_key("jacobian-ball"), 25, (1.5, 1.5)).ratio <= 1 + 1e-9
+    assert 0.999 < _search(statements.by_key("jacobian-ball"), 25, (1.5, 1.5), steps=80).ratio <= 1 + 1e-9
 
 
 def test_four_words_attain_the_mixed_third_cumulant() -> None:
