@@ -57,7 +57,7 @@ def floor(setting: Setting, device: torch.device) -> Steps:
     generators = [stream(0, "train", r, device) for r in range(setting.repetitions)]
     # One repetition at a time in memory that is used again, as the library does.
     words = torch.empty(documents, setting.batch, setting.n, device=device, dtype=dtype)
-    inputs = torch.empty(2, setting.batch, setting.d, device=device, dtype=dtype)
+    inputs = torch.empty(3, setting.batch, setting.d, device=device, dtype=dtype)
     weights = torch.empty(setting.batch, setting.n, device=device, dtype=dtype)
 
     def step() -> None:

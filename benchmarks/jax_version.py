@@ -50,26 +50,35 @@ def explicit_loss(M: Array, tasks: Tasks) -> Array:
 
 
 def draw_reduced(setting: Setting, key: Array) -> Tasks:
-    """h, x̂, g₁, g₂ and b of a batch with held-out queries: see `icl_lib.softmax_regression.reduced_sampling`."""
+    """h, x̂, g₁, g₂, b and ξ' of a batch with held-out queries: see `icl_lib.softmax_regression.reduced_sampling`."""
     keys = random.split(key, 2)
     g, along, across = random.normal(keys[0], (3, setting.batch, setting.n))
-    x, xi = random.normal(keys[1], (2, setting.batch, setting.d))
+    x, xi, rest = random.normal(keys[1], (3, setting.batch, setting.d))
     length = jnp.linalg.norm(x, axis=-1, keepdims=True)
     direction, size = x / length, length * setting.d**-0.5
     r = jax.nn.softmax(g * size) - 1 / setting.n
     perpendicular = xi - direction * (direction * xi).sum(-1, keepdims=True)
     h = direction * (r * g).sum(-1, keepdims=True) + jnp.linalg.norm(r, axis=-1, keepdims=True) * perpendicular
-    return h, direction, along, across, jax.nn.softmax(along * size)
+    return h, direction, along, across, jax.nn.softmax(along * size), rest
 
 
 def reduced_loss(M: Array, tasks: Tasks) -> Array:
-    """The same loss of reduced tasks."""
-    h, direction, along, across, target = tasks
+    """A function with the gradient of the same loss on documents that have these coordinates."""
+    h, direction, along, across, target, rest = tasks
     w = h @ M.T
     on_direction = (direction * w).sum(-1, keepdims=True)
-    square = ((w - on_direction * direction) ** 2).sum(-1, keepdims=True)
+    perpendicular = w - on_direction * direction
     # The root's slope at 0, where training may start, must not be infinite.
-    return _loss(along * on_direction + across * jnp.sqrt(square + 1e-30), target)
+    size = jnp.sqrt((perpendicular**2).sum(-1, keepdims=True) + 1e-30)
+    logits = along * on_direction + across * size
+    f = jax.nn.softmax(logits)
+    slope = f * (f - target)
+    slope = slope - f * slope.sum(-1, keepdims=True)
+    unit = perpendicular / size
+    free = rest - direction * (direction * rest).sum(-1, keepdims=True) - unit * (unit * rest).sum(-1, keepdims=True)
+    # No logit depends on this part, so it enters as a slope and not as a value.
+    part = jax.lax.stop_gradient(target.shape[-1] * jnp.linalg.norm(slope, axis=-1, keepdims=True) * free)
+    return _loss(logits, target) + jnp.mean((part * w).sum(-1))
 
 
 def _loss(logits: Array, target: Array) -> Array:

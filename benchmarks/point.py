@@ -27,7 +27,7 @@ def costs() -> dict[str, object]:
         store = Store(Path(folder))
         timed = {
             "tune a repetition": lambda: experiment.tune_rate(config, 0),
-            "test a repetition": lambda: experiment.test_repetition(config, 0, snapshots, 0.5),
+            "test a repetition": lambda: experiment.test_repetition(config, 0, snapshots, 0.5, 0.5),
             "save a result": lambda: store.save(name, result),
             "load a result": lambda: store.load(name),
         }

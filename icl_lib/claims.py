@@ -19,7 +19,7 @@ VERDICTS = {
     "conditional": "holds with a condition",
     "fails": "does not hold",
     "not resolved": "is not resolved",
-    "undecidable": "cannot be decided",
+    "undecidable": "is not telling",
 }
 
 
@@ -65,6 +65,10 @@ class Claim:
             return f"at least {self.low:g}"
         return f"exactly {self.low:g}" if self.low == self.high else f"between {self.low:g} and {self.high:g}"
 
+    def margin(self, measured: Measurement) -> float:
+        """How far inside the allowed interval a value lies; negative outside."""
+        return min(measured.value - self.low, self.high - measured.value)
+
     def allows(self, measured: Measurement) -> bool | None:
         """Whether a case is as claimed; None where a limit is within two standard errors of it."""
         return within(measured, self.low, self.high)
@@ -83,10 +87,7 @@ class Finding:
     def worst(self) -> tuple[str, Measurement]:
         """The case that is deepest outside the allowed interval, or nearest its edge."""
 
-        def margin(case: tuple[str, Measurement]) -> float:
-            return min(case[1].value - self.claim.low, self.claim.high - case[1].value)
-
-        return min(self.cases.items(), key=margin)
+        return min(self.cases.items(), key=lambda case: self.claim.margin(case[1]))
 
     def cases_that(self, answer: bool | None) -> list[str]:
         """The cases that are as claimed (True), are not (False), or are not resolved (None)."""
@@ -144,7 +145,8 @@ def describe(verdict: str) -> str:
 def judge(claim: Claim, cases: Mapping[str, Measurement], control: Measurement) -> Finding:
     """The verdict.
 
-    - `undecidable` if the control is not clearly outside what is allowed: then the test tells nothing;
+    - `undecidable`, not telling, if the control is not clearly outside what is allowed: what the claim denies passes
+      the test too;
     - `holds` or `fails` if all cases are clearly inside, or all clearly outside;
     - `conditional` if some are clearly inside and some clearly outside;
     - `not resolved` else: what is clear points one way, and other cases are within two standard errors of a limit.

@@ -10,7 +10,6 @@ import torch
 import xarray
 
 from icl_lib import matrices
-from icl_lib.softmax_regression.closeness_claims import LEAST_COSINE, LOSSES
 from icl_lib.softmax_regression.summaries import loss_ratio, summary
 from icl_lib.statistics import Measurement, median, over_runs, rounded, within
 
@@ -45,13 +44,6 @@ def both(first: bool | None, second: bool | None) -> bool | None:
     if first is False or second is False:
         return False
     return None if first is None or second is None else True
-
-
-def matches(numbers: Mapping[str, Measurement]) -> bool | None:
-    """Whether a reading's `summary` lies in the wider intervals of the closeness chapter."""
-    return both(
-        within(numbers["L_SA / L_GD"], *LOSSES["same"]), within(numbers["Model Cos"], LEAST_COSINE["same"], math.inf)
-    )
 
 
 def says_something(numbers: Mapping[str, Measurement]) -> bool | None:

@@ -42,11 +42,11 @@ def blocks(task: SoftmaxRegression, count: int, generator: Generator, words: int
     if task.query == "same":
         for part, A in zip(x, _documents(task, sizes, generator), strict=True):
             b = predict(A, part)
-            yield Block(centred_readout(A, b), A, b)
+            yield _stretched(task, Block(centred_readout(A, b), A, b))
         return
     h = [centred_readout(A, predict(A, part)) for part, A in zip(x, _documents(task, sizes, generator), strict=True)]
     for read, part, A in zip(h, x, _documents(task, sizes, generator), strict=True):
-        yield Block(read, A, predict(A, part))
+        yield _stretched(task, Block(read, A, predict(A, part)))
 
 
 def block_sizes(task: SoftmaxRegression, count: int, words: int) -> list[int]:
@@ -58,6 +58,11 @@ def block_sizes(task: SoftmaxRegression, count: int, words: int) -> list[int]:
     if len(sizes) > 1 and sizes[-1] * numbers < GROUP:
         sizes[-2:] = [sum(sizes[-2:])]
     return sizes
+
+
+def _stretched(task: SoftmaxRegression, block: Block) -> Block:
+    """The same tasks for words with the covariance of `task`: targets stay, h = Σ^{1/2} h of words with I."""
+    return Block(task.stretch(block.h), task.stretch(block.A_query), block.b_query)
 
 
 def _documents(task: SoftmaxRegression, sizes: list[int], generator: Generator) -> Iterator[Tensor]:

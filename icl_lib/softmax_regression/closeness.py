@@ -34,9 +34,11 @@ GPU_BLOCK = 2**27
 class Closeness:
     """Train the layer on n words in d dimensions and measure it against the step.
 
-    `batch` fresh tasks a training step and repetition, `tuning` tasks for the rate of gradient descent, `test`
-    tasks for every number reported; each repetition has its own of each. `rate` is Adam's, constant unless
-    `schedule` is "cosine". `init_variance` / d is the variance of the entries of M at the start.
+    `batch` fresh tasks a training step and repetition and `test` tasks for every number reported; each repetition has
+    its own of each. Every repetition draws `tuning` tasks, and the line search for the step's rate sees those of all:
+    the layer has seen many more. What a search on those of one repetition gives stands beside it. `rate` is Adam's,
+    constant unless `schedule` is "cosine". `init_variance` / d is the variance of the entries of M at the start.
+    `condition` is that of the words' covariance, as in `SoftmaxRegression`.
     """
 
     n: int
@@ -54,6 +56,7 @@ class Closeness:
     record_every: int = 20
     seed: int = 0
     dtype: str = "float32"
+    condition: float = 1.0
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -69,7 +72,7 @@ class Closeness:
     @property
     def task(self) -> SoftmaxRegression:
         """The distribution of tasks."""
-        return SoftmaxRegression(self.n, self.d, self.scale, self.query)
+        return SoftmaxRegression(self.n, self.d, self.scale, self.query, self.condition)
 
     @property
     def optimiser(self) -> training.Adam:
@@ -77,14 +80,19 @@ class Closeness:
         return training.Adam(self.rate, self.steps, self.schedule)
 
     def compute(self, device: torch.device) -> xarray.Dataset:
-        """Train, tune and test: named arrays over (repetition, step), and the last M of every repetition."""
+        """Train, tune and test: named arrays over (repetition, step), and the last M of every repetition.
+
+        `rate` is that of the step, the same for all repetitions, and `own_rate` that of each repetition's own search.
+        """
         steps = training.recorded_steps(self.steps, self.record_every)
         M = train_matrices(self, device, steps).to("cpu", torch.float64)
-        rates = [tune_rate(self, repetition) for repetition in range(self.repetitions)]
-        tested = [test_repetition(self, r, M[:, r], rates[r]) for r in range(self.repetitions)]
+        rate = tune_rate(self, *range(self.repetitions))
+        own = [tune_rate(self, repetition) for repetition in range(self.repetitions)]
+        tested = [test_repetition(self, r, M[:, r], rate, own[r]) for r in range(self.repetitions)]
         data = {name: (("repetition", "step"), [row[name].tolist() for row in tested]) for name in tested[0]}
         result = xarray.Dataset(data, coords={"step": steps, "repetition": range(self.repetitions)})
-        return result.assign(rate=("repetition", rates), M=(("repetition", "row", "column"), M[-1].numpy()))
+        rates = {"rate": ("repetition", [rate] * self.repetitions), "own_rate": ("repetition", own)}
+        return result.assign(rates).assign(M=(("repetition", "row", "column"), M[-1].numpy()))
 
 
 def initial_matrices(config: Closeness, device: torch.device) -> Tensor:
@@ -105,16 +113,18 @@ def train_matrices(config: Closeness, device: torch.device, record_at: list[int]
     together = max(1, min(config.repetitions, block // (config.n * tasks_at_once)))
     sizes = training.even_parts(config.batch, tasks_at_once)
     task, dtype = config.task, DTYPES[config.dtype]
+    # In the coordinates in which words have the covariance I, M does what Σ^{1/2} M Σ^{1/2} does.
+    root = task.root.to(device, dtype)
 
     def gradient(parameters: training.Parameters) -> training.Parameters:
         slopes: list[Tensor] = []
         for M in parameters["M"].split(together):
-            slope = torch.zeros_like(M)
+            slope, unstretched = torch.zeros_like(M), root @ M @ root
             chosen = generators[len(slopes) * together :][: len(M)]
             for size in sizes:
                 tasks = reduced_sampling.draw(task, size, chosen, device, dtype)
-                slope += reduced_sampling.matrix_gradient(tasks, M)
-            slopes.append(slope)
+                slope += reduced_sampling.matrix_gradient(tasks, unstretched)
+            slopes.append(root @ slope @ root)
         return {"M": torch.cat(slopes) / config.batch}
 
     start = {"M": initial_matrices(config, device)}
@@ -126,11 +136,17 @@ def _blocks(config: Closeness, purpose: str, repetition: int) -> Iterator[Block]
     return blocks(config.task, count, stream(config.seed, purpose, repetition))
 
 
-def tune_rate(config: Closeness, repetition: int) -> float:
-    """η/n that minimises the loss of one step over this repetition's tuning tasks, by line search."""
+def tune_rate(config: Closeness, *repetitions: int, matrix: Tensor | None = None) -> float:
+    """η/n that minimises the loss of one step over the tuning tasks of these repetitions, by line search.
+
+    With a `matrix` M (d, d), or one for each repetition, the c with the least loss of layers cM; without, M = I.
+    """
+    eye = torch.eye(config.d, dtype=torch.float64)
+    matrices = (eye if matrix is None else matrix).expand(len(repetitions), config.d, config.d)
     # The logits of a step are the rate times these, so no document is needed again.
     parts = [
-        (torch.einsum("bnd,bd->bn", tasks.A_query, tasks.h), tasks.b_query)
+        (torch.einsum("bnd,bd->bn", tasks.A_query, tasks.h @ M.mT), tasks.b_query)
+        for repetition, M in zip(repetitions, matrices, strict=True)
         for tasks in _blocks(config, "tune", repetition)
     ]
 
@@ -140,19 +156,20 @@ def tune_rate(config: Closeness, repetition: int) -> float:
     return descent_rate.minimise_over_rates(loss)
 
 
-def test_repetition(config: Closeness, repetition: int, M: Tensor, rate: float) -> dict[str, Tensor]:
+def test_repetition(config: Closeness, repetition: int, M: Tensor, rate: float, own_rate: float) -> dict[str, Tensor]:
     """Means over this repetition's test tasks for every snapshot of M (S, d, d): each entry has shape (S,).
 
-    `loss_*` is ½‖f − b‖²; `gd_shift` is the mean of ‖f_GD − 1/n‖, the scale that belongs to `preds_diff`. The
-    `control_*` entries must not look like closeness: the step against one with a threefold rate, and the layer
-    against the step on another task.
+    `loss_*` is ½‖f − b‖², `loss_gd_own` that of a step with `own_rate`; `gd_shift` is the mean of ‖f_GD − 1/n‖, the
+    scale that belongs to `preds_diff`. The `control_*` entries must not look like closeness: the step against one with
+    a threefold rate, and the layer against the step on another task.
     """
     measured: list[dict[str, Tensor]] = []
     controls: list[Tensor] = []
     ends: list[_Models] = []
     for tasks in _blocks(config, "test", repetition):
         models = _Models.of(tasks, M, rate)
-        measured.append(_measures(models, tasks.b_query))
+        own = _step_loss(tasks, own_rate).unsqueeze(-1)
+        measured.append({**_measures(models, tasks.b_query), "loss_gd_own": own})
         first, last = models.part(0, 1), models.part(-1, None)
         if ends:
             controls.append(_on_another_task(first, ends[-1]))
@@ -206,6 +223,11 @@ def _measures(models: _Models, b: Tensor) -> dict[str, Tensor]:
 def _on_another_task(layer: _Models, step: _Models) -> Tensor:
     """Model Cos of the trained layer on some tasks and the step on others, (B, 1)."""
     return alignment.model_cos(layer.f_sa[:, -1:], layer.w[:, -1:], step.f_gd, step.x1)
+
+
+def _step_loss(tasks: Block, rate: float) -> Tensor:
+    """The loss of a step for each task, (B,)."""
+    return _loss(torch.softmax(rate * torch.einsum("bnd,bd->bn", tasks.A_query, tasks.h), dim=-1), tasks.b_query)
 
 
 def _loss(f: Tensor, b: Tensor) -> Tensor:

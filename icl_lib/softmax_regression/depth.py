@@ -81,7 +81,7 @@ class StepRates:
         own = [common[:1]]
         for k in range(2, self.layers + 1):
             starts = [*own[-1], ADDED_RATE], [common[k - 1]] * k
-            own.append(min(_descend(tasks, start) for start in starts)[1])
+            own.append(min(tune_own_rates(tasks, start) for start in starts)[1])
         return common, own
 
 
@@ -189,7 +189,7 @@ def _direction(M: Tensor, tasks: Documents) -> Tensor:
     return stacked_direction(M.unbind(-3), tasks.A, tasks.b)
 
 
-def _step_direction(rates: Tensor, tasks: Documents) -> Tensor:
+def step_direction(rates: Tensor, tasks: Documents) -> Tensor:
     """The direction after gradient-descent steps with η/n = `rates` (K,)."""
     return _direction(rates[:, None, None] * torch.eye(tasks.A.shape[-1], dtype=rates.dtype), tasks)
 
@@ -201,17 +201,17 @@ def _mean_loss(w: Tensor, tasks: Documents) -> Tensor:
 def tune_common_rate(tasks: Documents, steps: int) -> float:
     """η/n, the same for all steps, with the least loss on `tasks`."""
     ones = torch.ones(steps, dtype=tasks.A.dtype)
-    return minimise_over_rates(lambda rate: float(_mean_loss(_step_direction(rate * ones, tasks), tasks)), 1e-2, 1e2)
+    return minimise_over_rates(lambda rate: float(_mean_loss(step_direction(rate * ones, tasks), tasks)), 1e-2, 1e2)
 
 
-def _descend(tasks: Documents, start: list[float]) -> tuple[float, list[float]]:
-    """The loss and the rates at the end of a search from `start`."""
+def tune_own_rates(tasks: Documents, start: list[float]) -> tuple[float, list[float]]:
+    """The loss, and η/n of each step, at the end of a quasi-Newton search in log rates from `start`."""
     # In units of 1/n, so that the search's own tolerances fit whatever n is.
     unit = tasks.A.shape[-2]
 
     def loss(logarithms: Sequence[float]) -> tuple[float, list[float]]:
         t = torch.tensor(logarithms, dtype=tasks.A.dtype, requires_grad=True)
-        value = unit * _mean_loss(_step_direction(t.exp(), tasks), tasks)
+        value = unit * _mean_loss(step_direction(t.exp(), tasks), tasks)
         (slope,) = torch.autograd.grad(value, t)
         return value.item(), slope.tolist()
 
@@ -245,7 +245,7 @@ def _test(config: Depth, repetition: int, M: Tensor, rates: TunedRates) -> dict[
     f_sa = torch.softmax(logits(tasks.A_query, w), dim=-1)
 
     def steps(rates: Tensor) -> tuple[Tensor, Tensor]:
-        x = _step_direction(rates, tasks)
+        x = step_direction(rates, tasks)
         return torch.softmax(logits(tasks.A_query, x), dim=-1), x
 
     def loss(f: Tensor) -> Tensor:

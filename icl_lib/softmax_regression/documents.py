@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from icl_lib.running.validation import check_choice, check_integer, check_number
+from icl_lib.softmax_regression.covariance import spread_evenly
 
 QUERIES = ("held", "same")
 
@@ -27,19 +28,38 @@ class SoftmaxRegression:
     """Gaussian documents: A has N(0, 1) entries, x* ~ N(0, scale² I/d), b = softmax(A x*).
 
     `n` words, `d` embedding dimensions; `scale` is the standard deviation of the logits. The query document
-    is another one with the same x* (`query="held"`) or the document itself (`"same"`). See `def-softmax-regression`.
+    is another one with the same x* (`query="held"`) or the document itself (`"same"`). With a `condition` above 1
+    words have the covariance Σ of `covariance.spread_evenly`, and weights are Σ^{-1/2} x*: targets stay what they are.
+    See `def-softmax-regression`.
     """
 
     n: int
     d: int
     scale: float = 1.0
     query: str = "held"
+    condition: float = 1.0
 
     def __post_init__(self) -> None:
         check_integer("n", self.n, 1)
         check_integer("d", self.d, 1)
         check_number("scale", self.scale, above=0)
         check_choice("query", self.query, QUERIES)
+        _ = self.covariance
+
+    @property
+    def covariance(self) -> Tensor:
+        """Σ (d, d) of the words, in float64."""
+        return spread_evenly(self.d, self.condition)
+
+    @property
+    def root(self) -> Tensor:
+        """Σ^{1/2} (d, d) in float64, by which a document of N(0, 1) entries is multiplied."""
+        # Of a diagonal matrix it is taken entry by entry, without a look at a value that a GPU would wait for.
+        return self.covariance.sqrt()
+
+    def stretch(self, Z: Tensor) -> Tensor:
+        """Words Z Σ^{1/2} (..., n, d) with the covariance of this task, from words with the covariance I."""
+        return Z if self.condition == 1 else Z @ self.root.to(Z)
 
     def sample(
         self,
@@ -55,9 +75,11 @@ class SoftmaxRegression:
             return torch.randn(*shape, generator=generator, device=device, dtype=dtype)
 
         x = normal(batch, self.d) * (self.scale / math.sqrt(self.d))
-        A = normal(batch, self.n, self.d)
+        if self.condition != 1:
+            x = x @ torch.linalg.inv(self.root).to(x)
+        A = self.stretch(normal(batch, self.n, self.d))
         b = torch.softmax((A @ x.unsqueeze(-1)).squeeze(-1), dim=-1)
         if self.query == "same":
             return Documents(A, b, A, b, x)
-        A_query = normal(batch, self.n, self.d)
+        A_query = self.stretch(normal(batch, self.n, self.d))
         return Documents(A, b, A_query, torch.softmax((A_query @ x.unsqueeze(-1)).squeeze(-1), dim=-1), x)

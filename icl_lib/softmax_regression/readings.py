@@ -1,8 +1,8 @@
 """Readings of paper 1's experiment: each way to fill what its record leaves open, trained and measured alike.
 
 Every reading trains a layer by autograd on explicit tasks and holds it against one gradient-descent step on the
-same tasks, with the rate from a line search on others. Readings share their streams, so two readings with the
-same documents are tested on the same tasks.
+same tasks, with the rate from a line search on others, those of all repetitions. Readings share their streams, so two
+readings with the same documents are tested on the same tasks.
 """
 
 import itertools
@@ -135,9 +135,9 @@ class Reading:
         alike = generators if self.training_set == 0 else None
         snapshots = training.train(start, gradient, self.updates, steps, alike)
         trained = {name: values.to("cpu", torch.float64) for name, values in snapshots.items()}
-        rates = [tune_rate(self, repetition) for repetition in range(self.repetitions)]
+        rate = tune_rate(self, *range(self.repetitions))
         tested = [
-            test_repetition(self, r, {name: values[:, r] for name, values in trained.items()}, rates[r])
+            test_repetition(self, r, {name: values[:, r] for name, values in trained.items()}, rate)
             for r in range(self.repetitions)
         ]
         data = {name: (("repetition", "step"), [row[name].tolist() for row in tested]) for name in tested[0]}
@@ -146,7 +146,7 @@ class Reading:
             f"trained_{name}": (("repetition", *(f"{name}_{k}" for k in range(values.dim() - 2))), values[-1].numpy())
             for name, values in trained.items()
         }
-        return result.assign(rate=("repetition", rates)).assign(last)
+        return result.assign(rate=("repetition", [rate] * self.repetitions)).assign(last)
 
 
 def draw(
@@ -217,15 +217,18 @@ def _step(tasks: StartedTasks) -> tuple[Tensor, Tensor]:
     return torch.zeros_like(h) if tasks.x0 is None else tasks.x0, h
 
 
-def tune_rate(config: Reading, repetition: int) -> float:
-    """η/n that minimises the loss of one step over this repetition's tuning tasks, by line search."""
+def tune_rate(config: Reading, *repetitions: int) -> float:
+    """η/n that minimises the loss of one step over the tuning tasks of these repetitions, by line search."""
+    z0, z, b = (torch.cat(part) for part in zip(*(_tuning_logits(config, r) for r in repetitions), strict=True))
+    return minimise_over_rates(lambda rate: float((torch.softmax(z0 + rate * z, dim=-1) - b).square().sum(-1).mean()))
+
+
+def _tuning_logits(config: Reading, repetition: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The logits of x₀, those of the step at η/n = 1 beyond them, and the targets."""
     tasks = _tasks(config, "tune", repetition, config.tuning)
     x0, h = _step(tasks)
-    A_query, b_query = tasks.documents.A_query, tasks.documents.b_query
-    z0, z = logits(A_query, x0), logits(A_query, h)
-    return minimise_over_rates(
-        lambda rate: float((torch.softmax(z0 + rate * z, dim=-1) - b_query).square().sum(-1).mean())
-    )
+    A_query = tasks.documents.A_query
+    return logits(A_query, x0), logits(A_query, h), tasks.documents.b_query
 
 
 def test_repetition(

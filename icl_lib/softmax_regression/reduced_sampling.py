@@ -7,9 +7,16 @@ For any direction w that depends on the document through h alone, the logits of 
     held:  A_q w = g₁ ⟨x̂, w⟩ + ‖w⊥‖ g₂                       (g₁ = A_q x̂ and g₂ fresh normals)
     same:  A w   = g ⟨x̂, w⟩ + u ⟨P⊥ξ, w⟩ + ‖w⊥‖ (I − uuᵀ) ζ   (ζ fresh normals)
 
-with w⊥ = P⊥w. That takes 3n + 2d (same: 2n + 2d) normals a task instead of 2nd (nd), and is exact in
-distribution; the gradient has the same expectation as the explicit one and less noise, being its conditional
-mean. `tests/test_reduced_sampling.py` holds both samplers against each other.
+with w⊥ = P⊥w. The gradient of a loss with the slope s in those logits has one part more, that of the words' components
+in which no logit depends. With the projection P_rest off x̂ and w⊥ and ξ' ~ N(0, I_d), independent of all else,
+
+    held:  A_qᵀs = x̂⟨g₁, s⟩ + ŵ⊥⟨g₂, s⟩ + ‖s‖ P_rest ξ'
+    same:  Aᵀs   = x̂⟨g, s⟩ + P⊥ξ⟨u, s⟩ + ŵ⊥⟨ζ, s'⟩ + ‖s'‖ P_rest ξ',   s' = (I − uuᵀ)s
+
+since s depends on the document through the logits and h alone, which leave Zᵀs ~ N(0, ‖s‖² I) in those components. The
+last part has mean zero, and is what a constant rate makes a layer wander by. All that takes 3n + 3d (same: 2n + 3d)
+normals a task instead of 2nd (nd); loss and gradient are exact in distribution.
+`tests/softmax_regression/test_reduced_sampling.py` holds both samplers against each other.
 """
 
 import math
@@ -34,8 +41,8 @@ class Residual(NamedTuple):
 class ReducedTasks(NamedTuple):
     """A batch of tasks in reduced form. Leading dimensions (R, B): repetitions and tasks.
 
-    `h` and `direction` (= x̂) are (R, B, d); `along` (g₁ or g), `across` (g₂ or ζ) and `target` (the query's b) are
-    (R, B, n). `residual` is there for the same document only.
+    `h`, `direction` (= x̂) and `rest` (= ξ') are (R, B, d); `along` (g₁ or g), `across` (g₂ or ζ) and `target` (the
+    query's b) are (R, B, n). `residual` is there for the same document only.
     """
 
     h: Tensor
@@ -43,6 +50,7 @@ class ReducedTasks(NamedTuple):
     along: Tensor
     across: Tensor
     target: Tensor
+    rest: Tensor
     residual: Residual | None
 
 
@@ -58,7 +66,7 @@ def draw(
     documents = 2 if task.query == "same" else 3
     R = len(generators)
     words = torch.empty(R, documents, batch, task.n, device=device, dtype=torch.float32)
-    inputs = torch.empty(R, 2, batch, task.d, device=device, dtype=torch.float32)
+    inputs = torch.empty(R, 3, batch, task.d, device=device, dtype=torch.float32)
     for index, generator in enumerate(generators):
         words[index].normal_(generator=generator)
         inputs[index].normal_(generator=generator)
@@ -66,8 +74,8 @@ def draw(
 
 
 def assemble(task: SoftmaxRegression, words: Tensor, inputs: Tensor) -> ReducedTasks:
-    """Reduced tasks from normals: `words` (R, 3 or 2, B, n), which may be overwritten, and `inputs` (R, 2, B, d)."""
-    x, xi = inputs.unbind(1)
+    """Reduced tasks from normals: `words` (R, 3 or 2, B, n), which may be overwritten, and `inputs` (R, 3, B, d)."""
+    x, xi, rest = inputs.unbind(1)
     length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     direction = x / length
     size = length * (task.scale / math.sqrt(task.d))
@@ -87,11 +95,12 @@ def assemble(task: SoftmaxRegression, words: Tensor, inputs: Tensor) -> ReducedT
     if task.query == "held":
         along, across = others
         target = torch.softmax(torch.mul(along, size, out=g), dim=-1, out=scratch)
-        return ReducedTasks(h, direction, along, across, target, None)
+        return ReducedTasks(h, direction, along, across, target, rest, None)
     # A uniform b (n = 1) has no residual: u = 0 then, and the whole of ζ stays.
     (across,) = others
     inverse = norm.reciprocal().nan_to_num_(posinf=0)
-    return ReducedTasks(h, direction, g, across, b, Residual(inverse, product(across) * inverse, perpendicular))
+    residual = Residual(inverse, product(across) * inverse, perpendicular)
+    return ReducedTasks(h, direction, g, across, b, rest, residual)
 
 
 def _dot(v: Tensor, w: Tensor, scratch: Tensor | None = None) -> Tensor:
@@ -129,7 +138,8 @@ def logits(tasks: ReducedTasks, w: Tensor) -> Tensor:
 def matrix_gradient(tasks: ReducedTasks, M: Tensor) -> Tensor:
     """Gradient over M (R, d, d) of the sum over tasks of (n/2)‖softmax(A_q M h) − b‖², shape (R, d, d).
 
-    By the formula Aᵀ J(f)(f − b) in the reduced coordinates; a test holds it against autograd. See `prop-derivatives`.
+    It is n Σ (A_qᵀ J(f)(f − b)) hᵀ in the reduced coordinates; a test holds it against autograd on documents that have
+    these coordinates. See `prop-derivatives`.
     """
     parts = _parts(tasks, tasks.h @ M.mT)
     # A softmax is blind to the shift.
@@ -139,13 +149,20 @@ def matrix_gradient(tasks: ReducedTasks, M: Tensor) -> Tensor:
     slope.addcmul_(f, slope.sum(-1, keepdim=True), value=-1)
     on_along = _dot(slope, tasks.along, scratch=f)
     on_across = _dot(slope, tasks.across, scratch=f)
-    on_w = tasks.direction * on_along
+    length = torch.linalg.vector_norm(slope, dim=-1, keepdim=True)
+    on_w = tasks.rest * length
     if tasks.residual is not None:
         inverse, overlap, readout = tasks.residual
         # ⟨slope, u⟩, since a slope sums to 0.
         on_residual = _dot(slope, tasks.target, scratch=f) * inverse
         on_across = on_across - on_residual * overlap
-        on_w = on_w.addcmul_(readout, on_residual)
-    # ∇‖w⊥‖ = w⊥/‖w⊥‖; where w⊥ = 0 (d = 1) the numerator is 0 too.
-    on_w = on_w.addcmul_(parts.perpendicular, on_across / parts.size.clamp_min(torch.finfo(f.dtype).tiny))
+        length = length.square().addcmul_(on_residual, on_residual, value=-1).clamp_min_(0).sqrt_()
+        on_w = torch.mul(tasks.rest, length, out=on_w).addcmul_(readout, on_residual)
+    # ξ' lies off x̂ and w⊥.
+    on_along = on_along - length * _dot(tasks.direction, tasks.rest)
+    on_w.addcmul_(tasks.direction, on_along)
+    # ∇‖w⊥‖ = w⊥/‖w⊥‖; where w⊥ = 0 (d = 1, or M = 0) the numerators are 0 too.
+    size = parts.size.clamp_min(torch.finfo(f.dtype).tiny)
+    on_across = on_across - length * (_dot(parts.perpendicular, tasks.rest) / size)
+    on_w.addcmul_(parts.perpendicular, on_across / size)
     return (on_w.mT @ tasks.h).mul_(f.shape[-1])

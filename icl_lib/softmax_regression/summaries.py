@@ -56,6 +56,7 @@ def summary(result: xarray.Dataset) -> dict[str, Measurement]:
 
 def _ends(result: xarray.Dataset) -> dict[str, float]:
     first, end = result.isel(step=0).mean(), result.isel(step=-1).mean()
+    own = {"L_SA / L_GD, own search": float(end.loss_sa / end.loss_gd_own)} if "loss_gd_own" in end else {}
     return {
         "η/n": float(result.rate.mean()),
         "L(1/n)": float(end.loss_uniform),
@@ -68,6 +69,7 @@ def _ends(result: xarray.Dataset) -> dict[str, float]:
         "Model Diff, start": float(first.model_diff),
         "Model Diff, end": float(end.model_diff),
         "Model Cos": float(end.model_cos),
+        **own,
     }
 
 
@@ -125,8 +127,18 @@ def average_cosine(results: Iterable[xarray.Dataset]) -> Measurement:
 
 
 def rate_spread(result: xarray.Dataset) -> Measurement:
-    """Standard deviation of the step's rate over repetitions, in units of its mean."""
-    return _of_one(over_runs(lambda runs: {"spread": _spread(runs.rate.values)}, result)["spread"])
+    """Standard deviation over repetitions of the rates of their own searches, in units of their mean."""
+    return _of_one(over_runs(lambda runs: {"spread": _spread(runs.own_rate.values)}, result)["spread"])
+
+
+def search_excess(result: xarray.Dataset) -> Measurement:
+    """What a step loses by a rate from the tasks of one repetition, as a part of its loss at the rate from all."""
+
+    def excess(runs: xarray.Dataset) -> dict[str, float]:
+        end = runs.isel(step=-1).mean()
+        return {"excess": float(end.loss_gd_own / end.loss_gd) - 1}
+
+    return _of_one(over_runs(excess, result)["excess"])
 
 
 def _of_one(share: Measurement) -> Measurement:
@@ -142,7 +154,7 @@ def _spread(values: numpy.ndarray | Tensor) -> float:
 
 def matrix_summary(result: xarray.Dataset) -> dict[str, Measurement]:
     """How far the learned M are from a multiple cI of the identity, and their mean; c beside the rate of the step."""
-    looks = over_runs(_matrix_looks, result[["M", "rate"]])
+    looks = over_runs(_matrix_looks, result[["M", "rate", "own_rate"]])
     return {name: look if name == "c" else _of_one(look) for name, look in looks.items()}
 
 
@@ -155,7 +167,7 @@ def _matrix_looks(runs: xarray.Dataset) -> dict[str, float]:
         "c": float(c.mean()),
         "c / (η/n)": float(c.mean()) / float(runs.rate.mean()),
         "spread of c": _spread(c),
-        "spread of η/n": _spread(runs.rate.values),
+        "spread of η/n": _spread(runs.own_rate.values),
         "distance": single,
         "of the mean": of_mean,
         "of the mean / distance": of_mean / single,
@@ -165,10 +177,10 @@ def _matrix_looks(runs: xarray.Dataset) -> dict[str, float]:
 
 
 def spread_times(results: Sequence[xarray.Dataset]) -> Measurement:
-    """How many times as much the step's rate scatters as c, at the median of the results."""
+    """How many times as much the rate of a repetition's own search scatters as c, at the median of the results."""
     found = {
         "c": [matrices.nearest_multiple(torch.from_numpy(result.M.values)).tolist() for result in results],
-        "rate": [result.rate.values for result in results],
+        "rate": [result.own_rate.values for result in results],
     }
     together = xarray.Dataset({name: (("point", "repetition"), values) for name, values in found.items()})
     return over_runs(_median_times, together)["times"]

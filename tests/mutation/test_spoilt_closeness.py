@@ -30,7 +30,12 @@ CHANGES = {
         "reduced_sampling.py", "slope.sum(-1, keepdim=True), value=-1)", "slope.sum(-1, keepdim=True), value=-0.99)"
     ),
     "read-out of the same document": Change(
-        "reduced_sampling.py", "on_w.addcmul_(readout, on_residual)", "on_w.addcmul_(readout, 1.01 * on_residual)"
+        "reduced_sampling.py", ".addcmul_(readout, on_residual)", ".addcmul_(readout, 1.01 * on_residual)"
+    ),
+    "gradient on which no logit depends": Change(
+        "reduced_sampling.py",
+        "vector_norm(slope, dim=-1, keepdim=True)",
+        "vector_norm(1.01 * slope, dim=-1, keepdim=True)",
     ),
     "start": Change(
         "softmax_regression/closeness.py",
@@ -48,7 +53,7 @@ CHANGES = {
 # more updates forget the start.
 BY_DIGITS = {
     *("length of the residual", "logits along x", "softmax Jacobian", "read-out of the same document", "start"),
-    "memory of Adam",
+    *("memory of Adam", "gradient on which no logit depends"),
 }
 
 

@@ -29,7 +29,8 @@ WITHOUT_STATEMENT = {
     "summaries of results: means, scores, tables": """
         alignment.cosine alignment.entropy classification.parts.*
         classification.regimes.* classification.summaries.*
-        softmax_regression.beyond_summaries.* softmax_regression.summaries.*""",
+        softmax_regression.beyond_summaries.* softmax_regression.rival_summaries.*
+        softmax_regression.summaries.*""",
     "other solvers and classifiers, for comparison": """
         bounds.newton.* bounds.newton_reference.* classification.classifiers.*""",
     "drawing of tasks": "softmax_regression.blocks.* softmax_regression.reduced_sampling.*",

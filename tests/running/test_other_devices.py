@@ -88,7 +88,7 @@ def reduced_tasks(
     query: str, device: torch.device, dtype: torch.dtype, repetitions: int = R, batch: int = B
 ) -> reduced_sampling.ReducedTasks:
     words = torch.empty(repetitions, 3 if query == "held" else 2, batch, N, device=device, dtype=dtype)
-    inputs = torch.empty(repetitions, 2, batch, D, device=device, dtype=dtype)
+    inputs = torch.empty(repetitions, 3, batch, D, device=device, dtype=dtype)
     return reduced_sampling.assemble(SoftmaxRegression(N, D, 1.0, query), words, inputs)
 
 

@@ -206,8 +206,8 @@ class TestDepth:
             for K in (1, 2, 3):
                 own = torch.tensor(found.own.values[r, K - 1, :K])
                 common = torch.full_like(own, float(found.common[r, K - 1]))
-                losses.append(float(depth._mean_loss(depth._step_direction(own, tasks), tasks)))
-                assert losses[-1] <= float(depth._mean_loss(depth._step_direction(common, tasks), tasks)) + 1e-12
+                losses.append(float(depth._mean_loss(depth.step_direction(own, tasks), tasks)))
+                assert losses[-1] <= float(depth._mean_loss(depth.step_direction(common, tasks), tasks)) + 1e-12
             # A step more never costs: its rate may be as small as it likes.
             assert losses[0] >= losses[1] - 1e-9 >= losses[2] - 2e-9
         assert bool((found.own.values[:, 0, 1:] == 0).all())

@@ -36,21 +36,6 @@ def test_both_is_denied_by_one_and_open_while_one_is(first: bool | None, second:
     assert summaries.both(first, second) is summaries.both(second, first) is answer
 
 
-@pytest.mark.parametrize(
-    ("ratio", "cosine", "answer"),
-    [
-        (number(1.0), number(0.995), True),
-        (number(1.045), number(0.995), None),
-        (number(1.0), number(0.98), None),
-        (number(1.045), number(0.9), False),
-    ],
-)
-def test_a_reading_matches_if_losses_and_sensitivities_do(
-    ratio: Measurement, cosine: Measurement, answer: bool | None
-) -> None:
-    assert summaries.matches({"L_SA / L_GD": ratio, "Model Cos": cosine}) is answer
-
-
 def test_a_match_says_something_from_a_fifth_on() -> None:
     answers = [summaries.says_something({"gain": number(gain)}) for gain in (0.3, 0.21, 0.1)]
     assert answers == [True, None, False]

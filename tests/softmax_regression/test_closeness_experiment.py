@@ -11,6 +11,7 @@ from icl_lib.running.streams import stream
 from icl_lib.softmax_regression import problem as sr
 from icl_lib.softmax_regression.closeness import Closeness, tune_rate
 from icl_lib.softmax_regression.closeness import test_repetition as measure
+from icl_lib.softmax_regression.covariance import inverse
 from icl_lib.softmax_regression.summaries import closeness_table
 
 CPU = torch.device("cpu")
@@ -51,11 +52,30 @@ def test_the_rate_minimises_the_loss_on_the_tuning_tasks() -> None:
     assert loss(rate) < min(loss(0.97 * rate), loss(1.03 * rate))
 
 
+def test_the_rate_of_the_step_is_that_of_all_tuning_tasks(result: xarray.Dataset) -> None:
+    """It has the least mean loss on them, and lies among those of the single repetitions, of which each does worse."""
+    pooled, own = tune_rate(SMALL, 0, 1), [tune_rate(SMALL, r) for r in range(2)]
+    assert min(own) < pooled < max(own)
+    assert result.rate.values[0] == result.rate.values[1]
+    assert len(set(result.own_rate.values)) == 2
+    assert min(result.own_rate) < result.rate[0] < max(result.own_rate)
+
+
+@pytest.mark.parametrize("condition", [1.0, 4.0])
+def test_a_multiple_of_a_matrix_is_tuned_as_a_rate_is(condition: float) -> None:
+    """In the unit of the matrix; and stretched words need the inverse of their covariance to be the old problem."""
+    config = replace(SMALL, condition=condition)
+    plain = tune_rate(SMALL, 0, 1)
+    known = inverse(config.task.covariance, 3)
+    assert tune_rate(config, 0, 1, matrix=2 * known) == pytest.approx(plain / 2, rel=1e-6)
+    assert (tune_rate(config, 0, 1) == pytest.approx(plain, rel=1e-3)) == (condition == 1)
+
+
 @pytest.mark.parametrize(("query", "rate", "loss"), [("held", 0.440, 1.69e-2), ("same", 0.284, 6.75e-3)])
 def test_the_step_is_that_of_trial_runs_with_other_code(query: str, rate: float, loss: float) -> None:
     config = Closeness(n=25, d=20, query=query, repetitions=2)
     rates = [tune_rate(config, repetition) for repetition in range(2)]
-    losses = [measure(config, r, torch.zeros(1, 20, 20).double(), rates[r])["loss_gd"].item() for r in range(2)]
+    losses = [measure(config, r, torch.zeros(1, 20, 20).double(), rates[r], 0.1)["loss_gd"].item() for r in range(2)]
     assert sum(rates) / 2 == pytest.approx(rate, rel=0.1)
     assert sum(losses) / 2 == pytest.approx(loss, rel=0.1)
 
@@ -63,8 +83,9 @@ def test_the_step_is_that_of_trial_runs_with_other_code(query: str, rate: float,
 @pytest.mark.parametrize("query", ["held", "same"])
 def test_a_layer_that_is_the_step_measures_as_the_step(query: str) -> None:
     config = replace(SMALL, query=query)
-    found = measure(config, 0, 0.7 * torch.eye(3).double().expand(2, 3, 3), 0.7)
+    found = measure(config, 0, 0.7 * torch.eye(3).double().expand(2, 3, 3), 0.7, 0.7)
     torch.testing.assert_close(found["loss_sa"], found["loss_gd"], rtol=1e-12, atol=0)
+    torch.testing.assert_close(found["loss_gd_own"], found["loss_gd"], rtol=1e-12, atol=0)
     assert found["preds_diff"].max() < 1e-14
     assert found["model_diff"].max() < 1e-7
     assert found["model_cos"].min() > 1 - 1e-12
@@ -73,7 +94,7 @@ def test_a_layer_that_is_the_step_measures_as_the_step(query: str) -> None:
 
 def test_measures_are_those_of_the_explicit_tasks() -> None:
     M = 0.4 * torch.eye(3).double() + 0.1 * normal(0, 3, 3)
-    found = measure(SMALL, 1, M.unsqueeze(0), 0.5)
+    found = measure(SMALL, 1, M.unsqueeze(0), 0.5, 0.6)
     tasks = SMALL.task.sample(SMALL.test, stream(0, "test", 1))
     A, A_query, x = tasks.A.double(), tasks.A_query.double(), tasks.x.double()
     b, b_query = sr.predict(A, x), sr.predict(A_query, x)
@@ -82,6 +103,7 @@ def test_measures_are_those_of_the_explicit_tasks() -> None:
     expected = {
         "loss_sa": sr.loss(A_query, h @ M.T, b_query),
         "loss_gd": sr.loss(A_query, 0.5 * h, b_query),
+        "loss_gd_own": sr.loss(A_query, 0.6 * h, b_query),
         "loss_uniform": 0.5 * (b_query - 1 / SMALL.n).square().sum(-1),
         "preds_diff": (f_sa - f_gd).norm(dim=-1),
         "gd_shift": (f_gd - 1 / SMALL.n).norm(dim=-1),
@@ -94,7 +116,7 @@ def test_repetitions_and_steps_move_no_tuning_and_no_test_task() -> None:
     longer = replace(SMALL, repetitions=5, steps=90, batch=10)
     assert tune_rate(SMALL, 1) == tune_rate(longer, 1)
     M = torch.eye(3).double().unsqueeze(0)
-    assert measure(SMALL, 1, M, 0.5)["loss_sa"] == measure(longer, 1, M, 0.5)["loss_sa"]
+    assert measure(SMALL, 1, M, 0.5, 0.5)["loss_sa"] == measure(longer, 1, M, 0.5, 0.5)["loss_sa"]
     assert tune_rate(SMALL, 0) != tune_rate(SMALL, 1)
 
 
@@ -114,6 +136,7 @@ def test_repetitions_and_steps_move_no_tuning_and_no_test_task() -> None:
         ("device", "tpu", ValueError, "device must be one of 'auto', 'cpu', 'cuda', 'mps', got 'tpu'"),
         ("query", "both", ValueError, "query must be one of 'held', 'same', got 'both'"),
         ("schedule", "step", ValueError, "schedule must be one of"),
+        ("condition", 0.5, ValueError, r"condition must be a finite number >= 1, got 0\.5"),
     ],
 )
 def test_a_bad_config_is_one_error(name: str, value: Any, error: type[Exception], message: str) -> None:

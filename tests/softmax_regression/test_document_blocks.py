@@ -47,7 +47,7 @@ def test_measures_do_not_depend_on_blocks(query: str, monkeypatch: pytest.Monkey
     found = []
     for words in (1, 16 * 7, 10**6):
         monkeypatch.setattr(experiment, "blocks", partial(blocks, words=words))
-        found.append((experiment.tune_rate(config, 0), experiment.test_repetition(config, 0, M, 0.4)))
+        found.append((experiment.tune_rate(config, 0), experiment.test_repetition(config, 0, M, 0.4, 0.5)))
     for rate, measures in found[1:]:
         assert rate == found[0][0]
         for name, value in measures.items():

@@ -14,6 +14,7 @@ from icl_lib.softmax_regression.summaries import (
     matrix_summary,
     named,
     rate_spread,
+    search_excess,
     spread_times,
 )
 from icl_lib.statistics import Measurement
@@ -28,7 +29,9 @@ def ending(last: int = 20, **ends: list[float]) -> xarray.Dataset:
 def matrices_of(repetitions: int, d: int, noise: float, rates: list[float]) -> xarray.Dataset:
     """Learned matrices that are the identity with independent noise."""
     M = torch.eye(d).double() + noise * normal(0, repetitions, d, d)
-    return xarray.Dataset({"M": (("repetition", "row", "column"), M.numpy()), "rate": ("repetition", rates)})
+    axes = ("repetition", "row", "column")
+    common = [sum(rates) / repetitions] * repetitions
+    return xarray.Dataset({"M": (axes, M.numpy()), "rate": ("repetition", common), "own_rate": ("repetition", rates)})
 
 
 def test_the_ratio_of_the_differences_is_one_of_means() -> None:
@@ -76,6 +79,11 @@ def test_two_repetitions_leave_no_error_of_a_spread() -> None:
     assert looks["c"].standard_error > 0
     for name in ("spread of c", "spread of η/n", "of the mean / distance"):
         assert (looks[name].standard_error, looks[name].scale) == (0, 1)
+
+
+def test_a_worse_rate_costs_a_part_of_the_loss() -> None:
+    found = search_excess(ending(loss_gd=[0.2, 0.2], loss_gd_own=[0.22, 0.2]))
+    assert (found.value, found.standard_error) == (pytest.approx(0.05), pytest.approx(0.05))
 
 
 def test_how_many_times_as_much_the_rate_scatters_is_a_median() -> None:

@@ -86,7 +86,9 @@ class ScorecardDirective(SphinxDirective):
         return nodes.row("", *[nodes.entry("", *cell) for cell in cells])
 
     def _cells(self, claim: dict[str, Any]) -> list[list[nodes.Node]]:
-        verdict = nodes.inline("", str(claim["verdict"]), classes=["verdict", f"verdict-{_slug(claim['verdict'])}"])
+        # What programs read as undecidable is told as the chapters tell it.
+        told = "not telling" if claim["verdict"] == "undecidable" else str(claim["verdict"])
+        verdict = nodes.inline("", told, classes=["verdict", f"verdict-{_slug(claim['verdict'])}"])
         return [
             [self._fold(claim)],
             [nodes.paragraph("", "", verdict)],
