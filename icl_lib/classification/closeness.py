@@ -219,7 +219,7 @@ def fit_step(config: ClassifierCloseness) -> descent.Fit:
 
 
 def step_weights(config: ClassifierCloseness, fitted: descent.Fit) -> constructions.Weights:
-    """The layer that is the fitted step (Propositions 3.1 and 3.2), in float32."""
+    """The layer that is the fitted step (`prop-linear-step`, `prop-kernel-step`), in float32."""
     n, d, classes, eta = config.task.n, config.task.d, config.task.classes, fitted.eta[0]
     if config.attention == "linear":
         return constructions.linear_classifier_step(n, d, classes, eta, dtype=torch.float32)

@@ -152,10 +152,10 @@ def sphere(axes: Axes, x: ArrayLike, labels: Sequence[int]) -> None:
 FORWARD_PASS = pandas.DataFrame(
     [
         ("tokens", "(x_j, y_j), (x_q, 0)", "(n+1) × (d+C)"),
-        ("query, keys", "W_Q t_q, W_K t_j", "d+C, (n+1) × (d+C)"),
-        ("scores", "⟨W_Q t_q, W_K t_j⟩", "n+1"),
-        ("weights", "scores, or their softmax", "n+1"),
-        ("update", "Σ weight_j W_V t_j", "d+C"),
+        ("query, keys", "W_Q t_q, W_K t_j", "d+C, n × (d+C)"),
+        ("scores", "⟨W_Q t_q, W_K t_j⟩", "n"),
+        ("weights", "scores, or their softmax", "n"),
+        ("update", "W_P Σ weight_j W_V t_j", "d+C"),
         ("logits", "last C entries", "C"),
         ("probabilities ŷ", "softmax over classes", "C"),
     ],
