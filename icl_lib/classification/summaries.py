@@ -255,7 +255,7 @@ def as_the_authors_measure(result: xarray.Dataset, d: int, kind: str) -> dict[st
     See `sec-authors-measures`.
     """
     first, end, classes = result.isel(step=0), result.isel(step=-1), float(result.classes)
-    read = STARTS.get((kind, d), (math.nan, math.nan))
+    read = [value if math.isfinite(value) else "none" for value in STARTS.get((kind, d), (math.nan, math.nan))]
 
     def per_class(values: xarray.DataArray) -> Measurement:
         return mean_over(values / classes, 1.0)
