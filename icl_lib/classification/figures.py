@@ -70,7 +70,7 @@ def published_figure(
         len(results), 4, figsize=(7.6, 2.05 * len(results) + 0.5), squeeze=False, width_ratios=[1.5, 1, 1, 1]
     )
     titles = {"loss": "loss", "probability": "p of right class", "entropy": "entropy"}
-    for (d, result), row in zip(results.items(), rows, strict=True):
+    for place, ((d, result), row) in enumerate(zip(results.items(), rows, strict=True)):
         measures, *scatters = row
         band(measures, result.step, result.preds_diff, "Preds Diff", color=PALETTE["purple"])
         band(measures, result.step, result.model_diff, "Model Diff", color=PALETTE["yellow"], linestyle="--")
@@ -79,7 +79,7 @@ def published_figure(
         sa, gd = (frames[d][frames[d].model == model] for model in ("sa", "gd"))
         for (name, title), axes in zip(titles.items(), scatters, strict=True):
             _scatter(axes, sa[name].to_numpy(), gd[name].to_numpy())
-            if row is rows[0]:
+            if place == 0:
                 axes.set_title(title)
     rows[0][0].legend(fontsize=7.5, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=1)
     rows[-1][0].set_xlabel("training step")
