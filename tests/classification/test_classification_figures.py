@@ -14,13 +14,10 @@ def test_the_published_form_has_a_row_for_each_dimension_and_the_layer_on_the_ab
     }
     result = xarray.Dataset(measures, coords={"step": [0, 10, 20]})
     columns = {"loss": [0.1, 0.4], "probability": [0.9, 0.6], "entropy": [0.3, 0.8]}
+    doubled = {name: [2 * value for value in values] for name, values in columns.items()}
+    models = {"sa": columns, "gd": doubled}
     frame = pandas.concat(
-        [
-            pandas.DataFrame({"context": [0, 1], "model": "sa", **columns}),
-            pandas.DataFrame(
-                {"context": [0, 1], "model": "gd", **{k: [2 * v for v in vs] for k, vs in columns.items()}}
-            ),
-        ]
+        [pandas.DataFrame({"context": [0, 1], "model": name, **values}) for name, values in models.items()]
     )
     figure = published_figure({2: result, 5: result}, {2: frame, 5: frame}, ("SA", "GD"))
     assert len(figure.axes) == 8
