@@ -187,11 +187,6 @@ def wilson(successes: int, trials: int, level: float = 0.95) -> tuple[float, flo
     return float(found.low), float(found.high)
 
 
-def z_score(difference: float, standard_error: float) -> float:
-    """A difference in units of its standard error; 0 for one that is 0 without error."""
-    return 0.0 if difference == 0 else difference / standard_error
-
-
 def _decade(size: float) -> int:
     """The exponent of the leading digit."""
     return math.floor(math.log10(size)) if size else 0

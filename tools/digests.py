@@ -13,7 +13,7 @@ from icl_lib.running.graph import PACKAGE as LIBRARY
 from icl_lib.running.graph import Graph
 from tools.errors import BookError
 from tools.files import digest, digest_file, read_text, visible
-from tools.install import lacking
+from tools.install import canonical, lacking
 
 # Packages with modules of their names from which numbers come: what lies before them on the path would be imported.
 IMPORTED = ("torch", "numpy", "scipy", "matplotlib", "xarray", "pandas")
@@ -78,7 +78,7 @@ def _parse_cell(source: str) -> ast.AST | None:
 def installed_versions(requirements: Path) -> dict[str, str]:
     """The version in use of Python and of each package that the lock names; `missing` where it is not installed."""
     lock = re.findall(r"^([A-Za-z0-9][\w.-]*)==", read_text(requirements), flags=re.MULTILINE)
-    names = {_canonical(name) for name in lock}
+    names = {canonical(name) for name in lock}
     found = dict.fromkeys(sorted(names), "missing")
     for distribution in metadata.distributions():
         # The folder's name holds the version too, and opening hundreds of metadata files is what takes the time.
@@ -97,7 +97,7 @@ def _is_imported_from(name: str, distribution: metadata.Distribution) -> bool:
 def differing(requirements: Path, versions: Mapping[str, str]) -> str:
     """Where an environment is not that of the lock, in words; empty where it is."""
     names = [wanted.partition("==") for wanted in lacking(read_text(requirements), dict(versions))]
-    told = [f"{name} is {versions[_canonical(name)]}, not {version}" for name, _, version in names]
+    told = [f"{name} is {versions[canonical(name)]}, not {version}" for name, _, version in names]
     more = f" and {len(told) - 3} more" if len(told) > 3 else ""
     return f"other packages than those of {requirements.name}: {', '.join(told[:3])}{more}" if told else ""
 
@@ -105,9 +105,5 @@ def differing(requirements: Path, versions: Mapping[str, str]) -> str:
 def _from_folder(distribution: metadata.Distribution) -> tuple[str, str]:
     folder = getattr(distribution, "_path", None)
     if folder is not None and (match := re.fullmatch(r"(.+?)-([^-]+)\.dist-info", Path(folder).name)):
-        return _canonical(match[1]), match[2]
-    return _canonical(distribution.metadata["Name"] or ""), distribution.version
-
-
-def _canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+        return canonical(match[1]), match[2]
+    return canonical(distribution.metadata["Name"] or ""), distribution.version

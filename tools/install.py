@@ -97,12 +97,13 @@ def install(root: Path, folder: Path, stamp: Path, extra: str) -> None:
 
 def lacking(lock: str, held: dict[str, str]) -> list[str]:
     """What of a lock is not held in its version; builds of one version count alike."""
-    plain = {_canonical(name): version.partition("+")[0] for name, version in held.items()}
+    plain = {canonical(name): version.partition("+")[0] for name, version in held.items()}
     wanted = re.findall(r"(?m)^([A-Za-z0-9][\w.-]*)==([^\s;+]+)", lock)
-    return [f"{name}=={version}" for name, version in wanted if plain.get(_canonical(name)) != version]
+    return [f"{name}=={version}" for name, version in wanted if plain.get(canonical(name)) != version]
 
 
-def _canonical(name: str) -> str:
+def canonical(name: str) -> str:
+    """A package's name as the index compares it: lower case, and one dash for each run of - _ and dots."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 

@@ -10,28 +10,28 @@ import xarray
 
 from icl_lib.classification import printed
 from icl_lib.classification.contexts import SphereClassification
-from icl_lib.classification.fitted_steps import LINEAR, OWN_TOKEN, SOFTMAX, FittedSteps
-from icl_lib.classification.kernels import KernelStep
+from icl_lib.classification.fitted_steps import FittedSteps
+from icl_lib.classification.kernels import FIXED_RATE, LINEAR, OWN_TOKEN, SOFTMAX, KernelStep
 from icl_lib.classification.step_controls import NamedSteps
-from icl_lib.running.sweep import sweep
+from icl_lib.running.sweep import Experiment, sweep
 from icl_lib.statistics import Measurement, rounded
 
-FIXED = KernelStep(rate="n")
+STEPS = (LINEAR, SOFTMAX, OWN_TOKEN, FIXED_RATE)
+SIGNED = ("masked", "masked, β > 0", "masked, foreign rate")
 ADAPTIVE = "adaptive rate"
 RUNGS = ("kernel", ADAPTIVE, "own token")
 
 
 @dataclass(frozen=True)
 class FitsAt:
-    """What was fitted at one d, each compared with the first of its kind on the same contexts.
+    """What was fitted at one d, compared on the same contexts.
 
-    `steps`: linear, softmax, softmax with the query's own token, kernel step at a fixed rate; `rungs`: the kernel step
-    at a fixed rate, softmax; `signed`: softmax, with β > 0, with the rates of other contexts, with the own token.
+    `steps`: those of `STEPS`, whose numbers were also fitted in groups; `signed`: softmax, with β > 0, with the rates
+    of other contexts.
     """
 
     d: int
     steps: xarray.Dataset
-    rungs: xarray.Dataset
     signed: xarray.Dataset
 
     @property
@@ -42,7 +42,12 @@ class FitsAt:
     @property
     def softmax_ahead(self) -> Measurement:
         """Loss of the linear step − loss of the softmax step, paired."""
-        return _difference(self.steps, 1)
+        return _gap(self.steps, LINEAR, SOFTMAX)
+
+    @property
+    def fixed_behind(self) -> Measurement:
+        """Loss of the kernel step at a fixed rate − loss of the softmax step, paired."""
+        return _gap(self.steps, FIXED_RATE, SOFTMAX)
 
     @property
     def positive_side(self) -> Measurement:
@@ -60,6 +65,12 @@ def _difference(result: xarray.Dataset, step: int) -> Measurement:
     return Measurement(float(at.difference), float(at.standard_error))
 
 
+def _gap(steps: xarray.Dataset, one: KernelStep, other: KernelStep) -> Measurement:
+    """Loss of `one` − loss of `other` of `STEPS`, paired."""
+    at = steps.isel(step=STEPS.index(one), other=STEPS.index(other))
+    return Measurement(float(at.gap), float(at.gap_error))
+
+
 def fitted_number(values: xarray.DataArray, groups: xarray.DataArray, step: int) -> Measurement:
     """A fitted number of one step with the error that fits on parts of the contexts tell: their deviation / √groups.
 
@@ -72,16 +83,14 @@ def fitted_number(values: xarray.DataArray, groups: xarray.DataArray, step: int)
 def fits_at(dimensions: Sequence[int], tuning: int, test: int, groups: int, seed: int) -> dict[int, FitsAt]:
     """The fits at every d in the authors' setting. See `sec-authors-numbers`."""
     tasks = {d: SphereClassification(printed.LENGTH, d, printed.CLASSES) for d in dimensions}
-    shared = {"tuning": tuning, "test": test, "seed": seed}
-    configs = []
+    configs: list[Experiment] = []
     for task in tasks.values():
         configs += [
-            FittedSteps(task, (LINEAR, SOFTMAX, OWN_TOKEN, FIXED), groups=groups, **shared),
-            FittedSteps(task, (FIXED, SOFTMAX), **shared),
-            NamedSteps(task, ("masked", "masked, β > 0", "masked, foreign rate", "softmax"), **shared),
+            FittedSteps(task, STEPS, groups=groups, tuning=tuning, test=test, seed=seed),
+            NamedSteps(task, SIGNED, tuning=tuning, test=test, seed=seed),
         ]
     results = iter(sweep(configs))
-    return {d: FitsAt(d, next(results), next(results), next(results)) for d in tasks}
+    return {d: FitsAt(d, next(results), next(results)) for d in tasks}
 
 
 def table_of_fits(found: Mapping[int, FitsAt]) -> pandas.DataFrame:
@@ -89,14 +98,13 @@ def table_of_fits(found: Mapping[int, FitsAt]) -> pandas.DataFrame:
     rows = []
     for d, one in found.items():
         linear, softmax = one.steps.isel(step=0), one.steps.isel(step=1)
-        fixed = one.rungs.isel(step=1)
         rows.append(
             {
                 "C": printed.CLASSES, "n": printed.LENGTH, "d": d,
                 "rate": float(linear.eta), "loss_linear": float(linear.loss),
                 "beta": float(softmax.beta), "eta": float(softmax.eta), "loss_softmax": float(softmax.loss),
                 "difference": float(softmax.difference), "standard_error": float(softmax.standard_error),
-                "fixed_minus_adaptive": float(fixed.difference), "fixed_standard_error": float(fixed.standard_error),
+                "fixed_minus_adaptive": one.fixed_behind.value, "fixed_standard_error": one.fixed_behind.standard_error,
             }
         )  # fmt: skip
     return pandas.DataFrame(rows)
@@ -109,7 +117,7 @@ def agreement_of_fits(found: Mapping[int, FitsAt], masked: bool = True) -> panda
     """
     rows = []
     for d, one in found.items():
-        theirs, steps, k = printed.PRINTED[d], one.steps, 1 if masked else 2
+        theirs, steps, k = printed.PRINTED[d], one.steps, STEPS.index(SOFTMAX if masked else OWN_TOKEN)
         beta, eta = (steps[name].isel(step=k) for name in ("beta", "eta"))
         product = steps.beta_group.isel(step=k) * steps.eta_group.isel(step=k)
         width = printed.width_of(theirs.c_qk, d)
@@ -161,7 +169,7 @@ def ladder(found: Mapping[int, FitsAt]) -> pandas.DataFrame:
     """What every rung gains over the one before, at every d. See `sec-authors-ladder`."""
     rows = []
     for d, one in found.items():
-        gains = (_difference(one.steps, 3), _difference(one.rungs, 1), _difference(one.signed, 3))
+        gains = (_gap(one.steps, LINEAR, FIXED_RATE), one.fixed_behind, _gap(one.steps, SOFTMAX, OWN_TOKEN))
         for rung, gain in zip(RUNGS, gains, strict=True):
             rows.append(
                 {"d": d, "rung": rung, "gained": gain.value, "standard_error": gain.standard_error, "measured": gain}

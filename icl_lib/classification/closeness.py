@@ -5,6 +5,7 @@ of kernel gradient descent; rate and width of the steps are fitted on contexts o
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from icl_lib.attention import KINDS
 from icl_lib.classification import descent, head
 from icl_lib.classification.contexts import Examples, SphereClassification
 from icl_lib.classification.head import Row
-from icl_lib.classification.kernels import KernelStep, Scores
+from icl_lib.classification.kernels import LINEAR, OWN_TOKEN, SOFTMAX, KernelStep, Scores
 from icl_lib.running import training
 from icl_lib.running.device import DEVICES
 from icl_lib.running.streams import stream
@@ -28,10 +29,13 @@ TRAINING: dict[str, dict[str, float]] = {
     "linear": {"rate": 0.01, "clip": 0.001},
     "softmax": {"rate": 0.03, "clip": 1.0},
 }
+# From its small start training multiplies rounding: in float32 another processor ends at other widths, and at the other
+# sign of one.
+DTYPE = torch.float64
+# Updates whose contexts are drawn at once.
+UPDATES_TOGETHER = 10
 BLOCKS = ("all", "apart")
 STARTS = ("random", "step")
-STEPS = {"linear": KernelStep("linear", "n"), "softmax": KernelStep(rate="context")}
-OWN_TOKEN_STEPS = {"linear": KernelStep("linear", "n"), "softmax": KernelStep(rate="context and query")}
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,9 @@ class ClassifierCloseness:
     @property
     def step(self) -> KernelStep:
         """The step that the head is compared with."""
-        return (OWN_TOKEN_STEPS if self.own_token else STEPS)[self.attention]
+        if self.attention == "linear":
+            return LINEAR
+        return OWN_TOKEN if self.own_token else SOFTMAX
 
     def row(self, weights: training.Parameters) -> Row:
         """The query's row of layers with `weights` (..., e, e)."""
@@ -150,12 +156,10 @@ def train_weights(config: ClassifierCloseness, device: torch.device, record_at: 
     free = _free_entries(config, device)
     start = {name: free[name] * value.to(device) for name, value in _start(config).items()}
 
+    batches = _batches(config, generators, device)
+
     def gradient(parameters: training.Parameters) -> training.Parameters:
-        drawn = [_training_contexts(config, generator, device) for generator in generators]
-        tokens = torch.stack([head.token_columns(context, own_token=False) for context in drawn])
-        x_query, y_query = (torch.stack([getattr(c, name) for c in drawn]) for name in ("x_query", "y_query"))
-        if config.own_token:
-            tokens = torch.cat([tokens, _own_tokens(x_query, task.classes)], dim=-1)
+        tokens, x_query, y_query = next(batches)
         slopes = head.weight_gradient(config.attention, tokens, x_query, y_query, parameters, config.scale)
         return _clipped({name: free[name] * slopes[name] for name in names}, config.clip)
 
@@ -163,17 +167,27 @@ def train_weights(config: ClassifierCloseness, device: torch.device, record_at: 
     return training.train(start, gradient, config.optimiser, record_at, alike)
 
 
-def _training_contexts(config: ClassifierCloseness, generator: torch.Generator, device: torch.device) -> Examples:
-    """A batch with a dimension of queries: one of every class, where that is what the task's mean is over."""
+def _batches(
+    config: ClassifierCloseness, generators: list[torch.Generator], device: torch.device
+) -> Iterator[tuple[Tensor, ...]]:
+    """What each update sees, without end: tokens (R, B, e, T), queries (R, B, Q, d) and their labels (R, B, Q, C)."""
+    # A small batch is all overhead where contexts are drawn by rejection; one that a GPU records is drawn each time.
+    together = 1 if config.task.draws_alike else UPDATES_TOGETHER
+    while True:
+        drawn = [_contexts(config, together * config.batch, generator, device) for generator in generators]
+        parts = [torch.stack(part) for part in zip(*drawn, strict=True)]
+        yield from zip(*(part.split(config.batch, dim=1) for part in parts), strict=True)
+
+
+def _contexts(
+    config: ClassifierCloseness, count: int, generator: torch.Generator, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens (B, e, T), queries (B, Q, d) and labels (B, Q, C): a query of every class where each is asked alike."""
     if config.task.balance == "context and query" and not config.own_token:
-        return config.task.sample_every_query(config.batch, generator, device)
-    context = config.task.sample(config.batch, generator, device)
-    return context._replace(x_query=context.x_query.unsqueeze(-2), y_query=context.y_query.unsqueeze(-2))
-
-
-def _own_tokens(x_query: Tensor, classes: int) -> Tensor:
-    """The query tokens (x_query, 0) as columns (R, B, e, 1), of one query a context."""
-    return torch.nn.functional.pad(x_query, (0, classes)).mT
+        context = config.task.sample_every_query(count, generator, device, DTYPE)
+        return head.token_columns(context), context.x_query, context.y_query
+    context = config.task.sample(count, generator, device, DTYPE)
+    return head.token_columns(context, config.own_token), context.x_query.unsqueeze(-2), context.y_query.unsqueeze(-2)
 
 
 def _clipped(slopes: training.Parameters, limit: float | None) -> training.Parameters:
@@ -193,12 +207,12 @@ def _start(config: ClassifierCloseness) -> training.Parameters:
             torch.randn(len(config.names), e, e, generator=stream(config.seed, "init", r))
             for r in range(config.repetitions)
         ]
-    ) * (config.init / math.sqrt(e))
+    ).to(DTYPE) * (config.init / math.sqrt(e))
     start = {name: drawn[:, k] for k, name in enumerate(config.names)}
     if config.start == "random":
         return start
     W_Q, W_K, W_V = step_weights(config, fit_step(config))
-    at = {"W_Q": W_Q / config.scale, "W_K": W_K, "W_V": W_V, "W_P": torch.eye(e)}
+    at = {"W_Q": W_Q / config.scale, "W_K": W_K, "W_V": W_V, "W_P": torch.eye(e, dtype=DTYPE)}
     return {name: at[name] + value for name, value in start.items()}
 
 
@@ -206,8 +220,8 @@ def _free_entries(config: ClassifierCloseness, device: torch.device) -> training
     """1 where an entry of a matrix is trained, 0 where it stays 0."""
     d, e = config.task.d, config.task.d + config.task.classes
     if config.blocks == "all":
-        return {name: torch.ones(e, e, device=device) for name in config.names}
-    inputs, labels = torch.zeros(e, e, device=device), torch.zeros(e, e, device=device)
+        return {name: torch.ones(e, e, device=device, dtype=DTYPE) for name in config.names}
+    inputs, labels = (torch.zeros(e, e, device=device, dtype=DTYPE) for _ in range(2))
     inputs[:d, :d], labels[d:, d:] = 1, 1
     return {name: inputs if name in ("W_Q", "W_K") else labels for name in config.names}
 
@@ -219,11 +233,11 @@ def fit_step(config: ClassifierCloseness) -> descent.Fit:
 
 
 def step_weights(config: ClassifierCloseness, fitted: descent.Fit) -> constructions.Weights:
-    """The layer that is the fitted step (`prop-linear-step`, `prop-kernel-step`), in float32."""
+    """The layer that is the fitted step (`prop-linear-step`, `prop-kernel-step`), in float64."""
     n, d, classes, eta = config.task.n, config.task.d, config.task.classes, fitted.eta[0]
     if config.attention == "linear":
-        return constructions.linear_classifier_step(n, d, classes, eta, dtype=torch.float32)
-    return constructions.kernel_classifier_step(d, classes, fitted.beta, eta, dtype=torch.float32)
+        return constructions.linear_classifier_step(n, d, classes, eta, dtype=DTYPE)
+    return constructions.kernel_classifier_step(d, classes, fitted.beta, eta, dtype=DTYPE)
 
 
 def step_row(config: ClassifierCloseness, fitted: descent.Fit) -> Row:
@@ -242,7 +256,7 @@ def measure(
     `other`, fitted at another n.
     """
     generator = stream(config.seed, "test", repetition)
-    context = config.task.sample(config.test, generator)
+    context = config.task.sample(config.test, generator, dtype=DTYPE)
     see = _Seen(config.attention, context, config.own_token)
     p_gd, J_gd = see.sensitivity(step_row(config, fitted))
     # Points are independent given their labels, so labels in another order are shuffled ones.

@@ -237,12 +237,12 @@ def fit(
     if step.family != "exponential" or step.heads == "two":
         signs = (1,)
     low, high = widths
-    if low == high:
-        found = [sign * low for sign in signs]
-    else:
-        found = [sign * minimise_over_widths(lambda width: at(sign * width)[1], low, high) for sign in signs]  # noqa: B023
-    fits = [Fit(step, beta, *at(beta), _binds(abs(beta), low, high)) for beta in found]
-    return min(fits, key=lambda one: one.loss)
+
+    def best(sign: int) -> Fit:
+        size = low if low == high else minimise_over_widths(lambda width: at(sign * width)[1], low, high)
+        return Fit(step, sign * size, *at(sign * size), _binds(size, low, high))
+
+    return min(map(best, signs), key=lambda one: one.loss)
 
 
 def _binds(width: float, low: float, high: float) -> bool:

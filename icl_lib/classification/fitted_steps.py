@@ -11,15 +11,11 @@ from torch import Tensor
 
 from icl_lib.classification.contexts import Examples, SphereClassification
 from icl_lib.classification.descent import Fit, cross_entropy, fit, fit_rate
-from icl_lib.classification.kernels import KernelStep, Scores
+from icl_lib.classification.kernels import LINEAR, OWN_TOKEN, SOFTMAX, KernelStep, Scores
 from icl_lib.running.device import DEVICES
 from icl_lib.running.streams import stream
 from icl_lib.running.validation import check_choice, check_integer, check_number, check_tuple
 
-LINEAR = KernelStep("linear", "n")
-SOFTMAX = KernelStep()
-# A head whose query attends to itself.
-OWN_TOKEN = KernelStep(rate="context and query")
 VIEWS = ("all", "relevant")
 # Points of contexts held at a time, so that memory does not grow with n × contexts.
 BLOCK = 2**21
@@ -136,7 +132,10 @@ def _groups(scores: list[Scores], y: Tensor, groups: int) -> list[tuple[list[Sco
 
 
 def compare(fits: Sequence[Fit], tests: Iterator[tuple[Scores, Tensor]]) -> xarray.Dataset:
-    """Losses and accuracies of fitted steps on the same contexts, over a dimension `step` in the order of `fits`."""
+    """Losses and accuracies of fitted steps on the same contexts, over a dimension `step` in the order of `fits`.
+
+    `difference` is the loss of the first step − that of each, `gap` (step, other) that of every pair, both with errors.
+    """
     losses, right = [], []
     for scores, y in tests:
         logits = [fitted.logits(scores) for fitted in fits]
@@ -157,7 +156,12 @@ def compare(fits: Sequence[Fit], tests: Iterator[tuple[Scores, Tensor]]) -> xarr
         "accuracy_difference": (accuracy - accuracy[:1]).mean(-1),
         "accuracy_error": _error(accuracy - accuracy[:1]),
     }
-    return xarray.Dataset({name: ("step", value.numpy()) for name, value in per_step.items()})
+    gaps = loss.unsqueeze(1) - loss
+    per_pair = {"gap": gaps.mean(-1), "gap_error": _error(gaps)}
+    return xarray.Dataset(
+        {name: ("step", value.numpy()) for name, value in per_step.items()}
+        | {name: (("step", "other"), value.numpy()) for name, value in per_pair.items()}
+    )
 
 
 def _error(values: Tensor) -> Tensor:

@@ -153,3 +153,11 @@ class KernelStep:
             total = (log_all - largest).exp().sum(-1, keepdim=True)
             weights = (log_k - largest).exp() / total.clamp_min(torch.finfo(log_k.dtype).tiny)
         return weights if sign is None else sign * weights
+
+
+# The steps that have a name: of linear attention; of softmax attention, with the query masked as in the authors' code;
+# of softmax attention whose query attends to itself; and the kernel step with one rate for all queries.
+LINEAR = KernelStep("linear", "n")
+SOFTMAX = KernelStep()
+OWN_TOKEN = KernelStep(rate="context and query")
+FIXED_RATE = KernelStep(rate="n")

@@ -18,8 +18,7 @@ from icl_lib.classification.descent import (
     linear_classifier_steps,
     minimise_over_widths,
 )
-from icl_lib.classification.fitted_steps import LINEAR, OWN_TOKEN
-from icl_lib.classification.kernels import KernelStep, Scores
+from icl_lib.classification.kernels import LINEAR, OWN_TOKEN, KernelStep, Scores
 from icl_lib.running.device import DEVICES
 from icl_lib.running.streams import stream
 from icl_lib.running.validation import check_choice, check_integer

@@ -7,7 +7,7 @@ import xarray
 from torch import Tensor
 
 from icl_lib import alignment
-from icl_lib.classification.closeness import ClassifierCloseness
+from icl_lib.classification.closeness import DTYPE, ClassifierCloseness
 from icl_lib.classification.contexts import Examples
 from icl_lib.classification.descent import cross_entropy, fit_rate
 from icl_lib.classification.kernels import Scores
@@ -34,7 +34,7 @@ def excess_parts(config: ClassifierCloseness, result: xarray.Dataset) -> pandas.
         zip(learned_width(result).tolist(), learned_gain(result).tolist(), strict=True)
     ):
         (best,), _ = fit_rate(_features(config, tuning, beta), tuning.y_query)
-        test = config.task.sample(config.test, stream(config.seed, "test", repetition))
+        test = config.task.sample(config.test, stream(config.seed, "test", repetition), dtype=DTYPE)
         features = _features(config, test, beta).squeeze(-1)
         as_learned, as_fitted = (_loss(eta * features, test.y_query) for eta in (gain, best))
         end = result.isel(repetition=repetition, step=-1)
@@ -94,7 +94,7 @@ def with_own_step(config: ClassifierCloseness, result: xarray.Dataset) -> xarray
     width, gain = learned_width(result).tolist(), learned_gain(result).tolist()
     found: dict[str, list[numpy.ndarray]] = {"loss": [], "probability": [], "entropy": []}
     for repetition, beta, eta in zip(result.repetition.values.tolist(), width, gain, strict=True):
-        test = config.task.sample(config.test, stream(config.seed, "test", repetition))
+        test = config.task.sample(config.test, stream(config.seed, "test", repetition), dtype=DTYPE)
         own = eta * _features(config, test, beta).squeeze(-1)
         p = torch.softmax(own, dim=-1)
         found["loss"].append(cross_entropy(own, test.y_query).numpy())

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 from scipy.stats import norm
 
 from icl_lib.classification.contexts import SphereClassification
-from icl_lib.classification.fitted_steps import LINEAR, OWN_TOKEN, SOFTMAX, FittedSteps
-from icl_lib.classification.kernels import KernelStep
+from icl_lib.classification.fitted_steps import FittedSteps
+from icl_lib.classification.kernels import LINEAR, OWN_TOKEN, SOFTMAX, KernelStep
 from icl_lib.classification.summaries import crosses, crossing
 from icl_lib.running.sweep import sweep
 from icl_lib.running.validation import check_choice, check_integer, check_number
@@ -67,6 +67,17 @@ def fitted_cells(
             for task, result in zip(tasks, results, strict=True)
         ]
     )  # fmt: skip
+
+
+def deviation_of_counts(task: SphereClassification) -> float:
+    """Standard deviation of a class's points in contexts with Dirichlet shares, before they are rounded; 0 without.
+
+    See `fig-dirichlet`.
+    """
+    if task.concentration_of_counts is None:
+        return 0.0
+    share = 1 / task.classes
+    return task.n * math.sqrt(share * (1 - share) / (1 + task.classes * task.concentration_of_counts))
 
 
 def greatest_deficits(frame: pandas.DataFrame, by: str = "d") -> dict[int, Measurement]:

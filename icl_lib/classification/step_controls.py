@@ -8,8 +8,8 @@ from torch import Tensor
 
 from icl_lib.classification.contexts import SphereClassification
 from icl_lib.classification.descent import SIGNS, WIDTHS, fit
-from icl_lib.classification.fitted_steps import LINEAR, OWN_TOKEN, SOFTMAX, collect, compare, contexts
-from icl_lib.classification.kernels import KernelStep, Scores
+from icl_lib.classification.fitted_steps import collect, compare, contexts
+from icl_lib.classification.kernels import FIXED_RATE, LINEAR, OWN_TOKEN, SOFTMAX, KernelStep, Scores
 from icl_lib.running.device import DEVICES
 from icl_lib.running.validation import check_choice, check_integer
 
@@ -33,7 +33,7 @@ class ForeignRateStep(KernelStep):
 
         m = 1 with the rate over `"context and query"`, else 0.
         """
-        fixed = KernelStep(rate="n").checked_features(scores, beta)
+        fixed = FIXED_RATE.checked_features(scores, beta)
         total = torch.exp(beta * (scores.s - 1)).sum(-1) + (self.rate == "context and query")
         rate = scores.s.shape[-1] / total
         return fixed * rate.roll(1, dims=-1)[..., None, None]
@@ -53,9 +53,9 @@ STEPS: dict[str, tuple[KernelStep, tuple[float, float], tuple[int, ...]]] = {
     "softmax, centred": (replace(OWN_TOKEN, centre="context"), WIDTHS, SIGNS),
     "linear, near side, centred": (NearStep("linear", "n", centre="context"), WIDTHS, SIGNS),
     "softmax, wrong sign": (OWN_TOKEN, WIDTHS, (-1,)),
-    "exponential, fixed rate": (KernelStep(rate="n"), WIDTHS, (1,)),
+    "exponential, fixed rate": (FIXED_RATE, WIDTHS, (1,)),
     "exponential, foreign rate": (ForeignRateStep(rate="context and query"), WIDTHS, (1,)),
-    "exponential, fixed rate, width 1": (KernelStep(rate="n"), (1.0, 1.0), (1,)),
+    "exponential, fixed rate, width 1": (FIXED_RATE, (1.0, 1.0), (1,)),
 }
 
 

@@ -8,7 +8,8 @@ from icl_lib.classification import printed
 from icl_lib.classification.authors import RUNGS, agreement_of_fits, agreement_of_losses, fits_at, ladder, table_of_fits
 from icl_lib.classification.contexts import SphereClassification
 from icl_lib.classification.descent import fit
-from icl_lib.classification.fitted_steps import LINEAR, SOFTMAX, FittedSteps, collect, contexts
+from icl_lib.classification.fitted_steps import FittedSteps, collect, contexts
+from icl_lib.classification.kernels import LINEAR, SOFTMAX
 from icl_lib.running.device import one_thread
 from icl_lib.statistics import Measurement
 

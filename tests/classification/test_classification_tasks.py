@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import ive
 
 from icl_lib.classification.contexts import SphereClassification, _SphereDraw
+from icl_lib.classification.regimes import deviation_of_counts
 from icl_lib.running.device import one_thread
 from icl_lib.running.streams import stream
 
@@ -97,12 +98,14 @@ def test_every_class_has_a_query_of_its_own():
 @pytest.mark.parametrize("alpha", [0.3, 3.0, 1e6])
 def test_unequal_class_counts_have_the_moments_of_dirichlet_shares(alpha):
     n, classes = 100, 4
-    context, w = draw(SphereClassification(n, 3, classes, concentration_of_counts=alpha), 1500)
+    task = SphereClassification(n, 3, classes, concentration_of_counts=alpha)
+    context, w = draw(task, 1500)
     counts = context.y.sum(1).double()
     assert torch.all(counts.sum(1) == n)
     assert torch.equal(context.y.argmax(-1), (context.x @ w.mT).argmax(-1))
     variance = n**2 * (1 / classes) * (1 - 1 / classes) / (1 + classes * alpha)
     assert counts.var(0).mean() == pytest.approx(variance, rel=0.12, abs=0.2)
+    assert deviation_of_counts(task) == pytest.approx(math.sqrt(variance))
     assert (context.y_query.mean(0) - 1 / classes).abs().max() < 0.06
 
 

@@ -10,8 +10,8 @@ from scipy.stats import norm
 
 from icl_lib.classification.contexts import SphereClassification
 from icl_lib.classification.descent import fit
-from icl_lib.classification.fitted_steps import LINEAR, OWN_TOKEN, SOFTMAX, FittedSteps, collect, contexts
-from icl_lib.classification.kernels import KernelStep, Scores
+from icl_lib.classification.fitted_steps import FittedSteps, collect, contexts
+from icl_lib.classification.kernels import LINEAR, OWN_TOKEN, SOFTMAX, KernelStep, Scores
 from icl_lib.classification.regimes import (
     VARIANTS,
     ahead,
