@@ -70,7 +70,7 @@ class Claim:
         return min(measured.value - self.low, self.high - measured.value)
 
     def allows(self, measured: Measurement) -> bool | None:
-        """Whether a case is as claimed; None where a limit is within two standard errors of it."""
+        """Whether a case is as claimed; None where a limit is within its `margin`, two standard errors or more."""
         return within(measured, self.low, self.high)
 
 
@@ -149,7 +149,7 @@ def judge(claim: Claim, cases: Mapping[str, Measurement], control: Measurement) 
       the test too;
     - `holds` or `fails` if all cases are clearly inside, or all clearly outside;
     - `conditional` if some are clearly inside and some clearly outside;
-    - `not resolved` else: what is clear points one way, and other cases are within two standard errors of a limit.
+    - `not resolved` else: what is clear points one way, and other cases are not resolved from a limit.
 
     Raises `ValueError` where there is no case.
     """

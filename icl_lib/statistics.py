@@ -2,17 +2,19 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cache
 
 import numpy
 import xarray
 from numpy.typing import ArrayLike
-from scipy.stats import binom, binomtest, norm
+from scipy.stats import binom, binomtest, norm, t
 
 from icl_lib.running.validation import check_integer, check_number
 
-# How many standard errors away from a limit a value must lie for it to be on one side of it.
+# How many standard errors away from a limit a value must lie for it to be on one side of it, where the error itself is
+# known; from few repetitions it is not, and `margin` asks for more.
 RESOLVED = 2.0
 # A number without a standard error is printed to this part of the decade of its scale.
 ROUNDING = 1e-3
@@ -31,13 +33,17 @@ class Measurement:
       difference of losses the loss, of a ratio 1). Printed to a thousandth of the scale's decade: `≈ 0.316`.
     - neither: a closed form or a parameter, printed to four significant digits.
 
+    `freedom` is the number of degrees of freedom of the standard error: one less than the repetitions it is taken from,
+    infinite where it comes from so many samples that it is as good as known.
+
     The text decides how closely another run must agree: within a tenth of the error, or 1 in the last digit.
-    Raises `ValueError` for a value that is not finite, a negative error or scale, and for both of them.
+    Raises `ValueError` for a value that is not finite, a negative error or scale, both of them, and a freedom below 1.
     """
 
     value: float
     standard_error: float = 0.0
     scale: float = 0.0
+    freedom: float = math.inf
 
     def __post_init__(self) -> None:
         for name in ("value", "standard_error", "scale"):
@@ -49,11 +55,20 @@ class Measurement:
         check_number("scale", self.scale, minimum=0)
         if self.standard_error and self.scale:
             raise ValueError(f"scale must be 0 beside a standard error ({self.standard_error:g}), got {self.scale:g}")
+        if not self.freedom >= 1:
+            raise ValueError(f"freedom must be at least 1 degree of freedom, got {self.freedom}")
 
     @property
     def is_exact(self) -> bool:
         """Whether the value is known as it stands."""
         return not (self.standard_error or self.scale)
+
+    def margin(self, limit: float = RESOLVED) -> float:
+        """How far off a value must lie to be told from this one, as surely as at `limit` known standard errors.
+
+        With few degrees of freedom it is more of them, by Student's t: 2.3 for ten repetitions instead of 2.
+        """
+        return _quantile(limit, self.freedom) * self.standard_error
 
     def __repr__(self) -> str:
         if self.is_exact:
@@ -86,11 +101,18 @@ class Measurement:
         return self.value >= other.value
 
     def __neg__(self) -> "Measurement":
-        return Measurement(-self.value, self.standard_error, self.scale)
+        return replace(self, value=-self.value)
 
     def times(self, factor: float) -> "Measurement":
         """The same in another unit."""
-        return Measurement(factor * self.value, abs(factor) * self.standard_error, abs(factor) * self.scale)
+        errors = {"standard_error": abs(factor) * self.standard_error, "scale": abs(factor) * self.scale}
+        return replace(self, value=factor * self.value, **errors)
+
+    def minus(self, other: "Measurement") -> "Measurement":
+        """The difference from an independent one; degrees of freedom by Welch and Satterthwaite."""
+        value, error = self.value - other.value, math.hypot(self.standard_error, other.standard_error)
+        shares = sum((one.standard_error / error) ** 4 / one.freedom for one in (self, other)) if error else 0.0
+        return Measurement(value, error, freedom=1 / shares if shares else math.inf)
 
 
 def rounded(value: float, scale: float | None = None) -> Measurement:
@@ -98,15 +120,24 @@ def rounded(value: float, scale: float | None = None) -> Measurement:
     return Measurement(float(value), scale=abs(float(value)) if scale is None else float(scale))
 
 
-def over_repetitions(values: ArrayLike) -> Measurement:
-    """Mean over repetitions and its standard error; a single one has none and is read against its own size.
+@cache
+def _quantile(limit: float, freedom: float) -> float:
+    """Student's t with as much beyond it as a normal has beyond `limit`."""
+    return limit if math.isinf(freedom) else float(t.isf(norm.sf(limit), freedom))
 
-    `values` (repetition,).
+
+def over_repetitions(values: ArrayLike, scale: float | None = None) -> Measurement:
+    """Mean over repetitions and its standard error; a single one has none and is read against `scale`, as `rounded`.
+
+    `values` (repetition,). Equal ones have no error either and are read against their own size.
     """
     array = numpy.asarray(values, dtype=float).ravel()
-    if array.size < 2 or array.std() <= ROUNDING_ERROR * abs(array.mean()):
+    if array.size < 2:
+        return rounded(float(array.mean()), scale)
+    if array.std() <= ROUNDING_ERROR * abs(array.mean()):
         return rounded(float(array.mean()))
-    return Measurement(float(array.mean()), float(array.std(ddof=1)) / math.sqrt(array.size))
+    error = float(array.std(ddof=1)) / math.sqrt(array.size)
+    return Measurement(float(array.mean()), error, freedom=array.size - 1)
 
 
 def median(values: ArrayLike, scale: float | None = None) -> Measurement:
@@ -121,7 +152,8 @@ def median(values: ArrayLike, scale: float | None = None) -> Measurement:
     if apart <= ROUNDING_ERROR * abs(middle):
         return rounded(middle, scale)
     # Between the two lies the true median with the probability 1 - 2 binom.cdf.
-    return Measurement(middle, apart / (2 * float(norm.isf(binom.cdf(rank - 1, size, 0.5)))))
+    error = apart / (2 * float(norm.isf(binom.cdf(rank - 1, size, 0.5))))
+    return Measurement(middle, error, freedom=size - 1)
 
 
 def over_runs(
@@ -143,7 +175,7 @@ def over_runs(
 def _jackknifed(value: float, without_one: list[float]) -> Measurement:
     left = numpy.asarray(without_one, dtype=float)
     error = math.sqrt((left.size - 1) / left.size * float(((left - left.mean()) ** 2).sum()))
-    return Measurement(float(value), error) if error > ROUNDING_ERROR * abs(value) else rounded(value)
+    return Measurement(value, error, freedom=left.size - 1) if error > ROUNDING_ERROR * abs(value) else rounded(value)
 
 
 def least(cases: Mapping[str, Measurement]) -> tuple[str, Measurement]:
@@ -157,22 +189,17 @@ def largest(cases: Mapping[str, Measurement]) -> tuple[str, Measurement]:
 
 
 def within(measured: Measurement, low: float, high: float) -> bool | None:
-    """Whether the value lies in [low, high]; None, not resolved, where a limit is within two standard errors."""
-    margin = RESOLVED * measured.standard_error
+    """Whether the value lies in [low, high]; None, not resolved, where a limit is within the value's `margin`."""
+    margin = measured.margin()
     if low <= measured.value - margin and measured.value + margin <= high:
         return True
     return False if measured.value + margin < low or measured.value - margin > high else None
 
 
 def not_resolved_from(cases: Mapping[str, Measurement], chosen: str) -> list[str]:
-    """The other cases that lie within two combined standard errors of the one called `chosen`."""
-    one = cases[chosen]
-    return [
-        name
-        for name, other in cases.items()
-        if name != chosen
-        and abs(other.value - one.value) <= RESOLVED * math.hypot(one.standard_error, other.standard_error)
-    ]
+    """The other cases whose difference from the one called `chosen` lies within its `margin`."""
+    apart = {name: other.minus(cases[chosen]) for name, other in cases.items() if name != chosen}
+    return [name for name, difference in apart.items() if abs(difference.value) <= difference.margin()]
 
 
 def wilson(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:

@@ -59,8 +59,47 @@ def test_the_mean_over_repetitions_has_its_standard_error() -> None:
     measured = over_repetitions(values)
     assert measured.value == pytest.approx(7 / 3)
     assert measured.standard_error == pytest.approx(values.std(ddof=1) / 3**0.5)
+    assert measured.freedom == 2
     assert over_repetitions([2.0]) == over_repetitions([2.0, 2.0]) == rounded(2.0)
+    assert over_repetitions([0.1], 2.0) == Measurement(0.1, scale=2.0)
+    assert over_repetitions(values, 2.0) == measured
     assert over_repetitions([0.3] * 10).standard_error == 0
+
+
+@pytest.mark.parametrize("repetitions", [2, 3, 5, 10, 30])
+def test_few_repetitions_are_told_from_their_own_mean_no_more_often_than_many(repetitions: int) -> None:
+    """A share 1 − Φ(2) on either side, whatever the number; with two standard errors alone it would be more."""
+    draws = numpy.random.default_rng(0).standard_normal((20_000, repetitions))
+    means, errors = draws.mean(-1), draws.std(-1, ddof=1) / math.sqrt(repetitions)
+    margin = Measurement(0.0, 1.0, freedom=repetitions - 1).margin()
+    assert (numpy.abs(means) > margin * errors).mean() == pytest.approx(math.erfc(math.sqrt(2)), abs=0.005)
+    told = over_repetitions(draws[0])
+    assert told.margin() == pytest.approx(margin * errors[0])
+    assert (within(told, 0, math.inf) is None) == (abs(means[0]) <= margin * errors[0])
+    if repetitions <= 10:
+        assert (numpy.abs(means) > 2 * errors).mean() > 0.07
+
+
+def test_the_margin_of_a_known_error_is_two_of_it() -> None:
+    assert Measurement(1.0, 0.5).margin() == 1.0
+    assert Measurement(1.0, 0.5).margin(3.0) == 1.5
+    assert Measurement(1.0).margin() == 0
+
+
+def test_a_difference_has_the_degrees_of_freedom_of_welch() -> None:
+    one, other = (Measurement(value, 0.1, freedom=9) for value in (3.0, 1.0))
+    apart = one.minus(other)
+    assert (apart.value, apart.standard_error) == (2.0, math.hypot(0.1, 0.1))
+    assert apart.freedom == pytest.approx(18)
+    assert one.minus(Measurement(1.0)).freedom == pytest.approx(9)
+    assert one.minus(Measurement(1.0, 0.1)).freedom == pytest.approx(36)
+    assert Measurement(3.0).minus(Measurement(1.0)) == Measurement(2.0)
+
+
+@pytest.mark.parametrize("freedom", [0.5, 0, -1, math.nan])
+def test_a_freedom_below_one_is_refused(freedom: float) -> None:
+    with pytest.raises(ValueError, match="freedom must be at least 1 degree of freedom, got"):
+        Measurement(1.0, 0.1, freedom=freedom)
 
 
 def runs(*columns: list[float]) -> xarray.Dataset:

@@ -13,9 +13,15 @@ from icl_lib.running.validation import check_integer, check_number
 PAGE = "bounds/sharp-bounds"
 
 
+def _others(f: Tensor) -> Tensor:
+    """Σ_{j≠i} f_j = 1 − f_i, shape (..., n), to the precision of its own size where f_i is next to 1."""
+    first = f.argmax(-1, keepdim=True)
+    return (1 - f).scatter(-1, first, f.scatter(-1, first, 0).sum(-1, keepdim=True))
+
+
 def jacobian(f: Tensor) -> Tensor:
-    """J = diag f − f fᵀ, shape (..., n, n). See `lem-jacobian`."""
-    return torch.diag_embed(f) - f.unsqueeze(-1) * f.unsqueeze(-2)
+    """J = diag f − f fᵀ, shape (..., n, n), each entry to its own precision. See `lem-jacobian`."""
+    return torch.diagonal_scatter(-f.unsqueeze(-1) * f.unsqueeze(-2), f * _others(f), dim1=-2, dim2=-1)
 
 
 def jacobian_norm(f: Tensor) -> Tensor:
@@ -28,7 +34,7 @@ def jacobian_norm_ceiling(z: Tensor) -> Tensor:
     f = z.softmax(-1)
     # e^(osc z)/n matters only below ½, so its exponent is cut at 0 and nothing overflows.
     spread = torch.exp((osc(z) - math.log(z.shape[-1])).clamp_max(0))
-    return torch.minimum(torch.minimum(f.amax(-1), spread), (2 * f * (1 - f)).amax(-1).clamp_max(0.5))
+    return torch.minimum(torch.minimum(f.amax(-1), spread), (2 * f * _others(f)).amax(-1).clamp_max(0.5))
 
 
 def jacobian_norm_floor(f: Tensor) -> Tensor:
@@ -39,7 +45,7 @@ def jacobian_norm_floor(f: Tensor) -> Tensor:
     n = f.shape[-1]
     check_integer("n", n, 2)
     first, second = f.topk(2, dim=-1).values.unbind(-1)
-    one = n / (n - 1) * (f * (1 - f)).amax(-1)
+    one = n / (n - 1) * (f * _others(f)).amax(-1)
     two = 0.5 * (first + second - (first - second).square())
     return torch.maximum(torch.maximum(second, one), two)
 

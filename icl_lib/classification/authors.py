@@ -77,7 +77,8 @@ def fitted_number(values: xarray.DataArray, groups: xarray.DataArray, step: int)
     See `sec-authors-numbers`.
     """
     apart = groups.isel(step=step).values
-    return Measurement(float(values.isel(step=step)), float(apart.std(ddof=1)) / math.sqrt(len(apart)))
+    error = float(apart.std(ddof=1)) / math.sqrt(len(apart))
+    return Measurement(float(values.isel(step=step)), error, freedom=len(apart) - 1)
 
 
 def fits_at(dimensions: Sequence[int], tuning: int, test: int, groups: int, seed: int) -> dict[int, FitsAt]:
@@ -140,7 +141,8 @@ def _beside(ours: float, groups: numpy.ndarray, theirs: float, grids: tuple[floa
     # The factor has our error alone; that of theirs is in what is allowed.
     factor = abs(math.log(abs(ours) / theirs)) / math.log(allowed)
     return {
-        "ours": ours, "relative_error": relative, "measured": Measurement(ours, error), "theirs": theirs,
+        "ours": ours, "relative_error": relative, "theirs": theirs,
+        "measured": Measurement(ours, error, freedom=len(groups) - 1),
         "grid_ratio": math.prod(grids), "allowed": allowed,
         "agrees": printed.agrees_by_ratio(abs(ours), theirs, allowed),
         "excess": rounded(factor, scale=max(1.0, factor)),

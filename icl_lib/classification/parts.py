@@ -11,9 +11,9 @@ from icl_lib.classification.closeness import DTYPE, ClassifierCloseness
 from icl_lib.classification.contexts import Examples
 from icl_lib.classification.descent import cross_entropy, fit_rate
 from icl_lib.classification.kernels import Scores
-from icl_lib.classification.summaries import learned_gain, learned_width, mean_over
+from icl_lib.classification.summaries import learned_gain, learned_width
 from icl_lib.running.streams import stream
-from icl_lib.statistics import Measurement, rounded
+from icl_lib.statistics import Measurement, over_repetitions, rounded
 
 # The part of a fitted width or gain that another processor repeats: where the loss is flat the search ends elsewhere.
 FIT_REPEATS_TO = 1e-4
@@ -56,7 +56,7 @@ def mean_parts(parts: pandas.DataFrame, loss: float) -> dict[str, Measurement]:
     """
     numbers = ("width", "gain", "gain that fits")
     means = {
-        name: mean_over(parts[name], abs(float(parts[name].iloc[0])) if name in numbers else loss)
+        name: over_repetitions(parts[name], abs(float(parts[name].iloc[0])) if name in numbers else loss)
         for name in parts.columns
         if name != "repetition"
     }
@@ -77,7 +77,7 @@ def learned_widths(
     row = {
         "setting": place, "β fitted": rounded(result.beta), "gain fitted": rounded(result.eta),
         "β < 0": f"{int((parts.width < 0).sum())} of {len(parts)}",
-        "L_GD": mean_over(result.loss_gd.isel(step=-1), 1.0),
+        "L_GD": over_repetitions(result.loss_gd.isel(step=-1), 1.0),
         "L_SA − L_GD": ends["excess"], "off structure": ends["off structure"], "gain off": ends["gain off"],
         "width off": ends["width off"],
     }  # fmt: skip

@@ -117,8 +117,8 @@ def by_cell(
 
 
 def ahead(difference: Measurement, limit: float = RESOLVED) -> str:
-    """Who is ahead by linear − softmax, one of `AHEAD`: not resolved within `limit` standard errors of 0."""
-    if abs(difference.value) <= limit * difference.standard_error:
+    """Who is ahead by linear − softmax, one of `AHEAD`: not resolved within its `margin` at `limit` from 0."""
+    if abs(difference.value) <= difference.margin(limit):
         return "not resolved"
     return "softmax" if difference.value > 0 else "linear"
 

@@ -10,7 +10,6 @@ import numpy
 import pandas
 import torch
 import xarray
-from numpy.typing import ArrayLike
 from scipy.stats import norm
 from torch import Tensor
 
@@ -106,10 +105,7 @@ def paired(first: xarray.Dataset, second: xarray.Dataset) -> Measurement:
     The standard error is that of the repetitions' means: trainings and contexts both vary.
     """
     difference = (first.context_loss_sa - second.context_loss_sa).values.astype(float)
-    means = difference.mean(-1)
-    if len(means) == 1:
-        return Measurement(float(means[0]), float(difference.std(ddof=1)) / math.sqrt(difference.size))
-    return Measurement(float(means.mean()), float(means.std(ddof=1)) / math.sqrt(len(means)))
+    return over_repetitions(difference.mean(-1) if len(difference) > 1 else difference)
 
 
 def crossing(
@@ -162,22 +158,16 @@ def _last_crossing(where: numpy.ndarray, values: numpy.ndarray) -> float | None:
     return float(where[k] + share * (where[k + 1] - where[k]))
 
 
-def mean_over(values: ArrayLike, scale: float) -> Measurement:
-    """Mean over trainings (or contexts) with its standard error; a single value is read against `scale`."""
-    array = numpy.asarray(values, dtype=float).ravel()
-    return over_repetitions(array) if array.size > 1 else rounded(float(array[0]), scale)
-
-
 def excess(result: xarray.Dataset, of: str = "loss_sa") -> Measurement:
     """Loss of the head (of a control, by its name) − loss of its step after training, mean over repetitions."""
     end = result.isel(step=-1)
-    return mean_over(end[of] - end.loss_gd, float(end.loss_gd.mean()))
+    return over_repetitions(end[of] - end.loss_gd, float(end.loss_gd.mean()))
 
 
 def excess_by_training(result: xarray.Dataset) -> list[Measurement]:
     """L_SA − L_GD of every training by itself, a mean over its test contexts."""
     difference = (result.context_loss_sa - result.context_loss_gd).values.astype(float)
-    return [mean_over(row, float(result.context_loss_gd.mean())) for row in difference]
+    return [over_repetitions(row, float(result.context_loss_gd.mean())) for row in difference]
 
 
 def wrong_basin(result: xarray.Dataset) -> dict[str, int | float | Measurement | None]:
@@ -246,7 +236,7 @@ def context_agreement(result: xarray.Dataset, first: str = "sa", second: str = "
         correlations(scatter_table(result, result.sizes["context"], (first, second), repetition), first, second)
         for repetition in range(result.sizes["repetition"])
     ]
-    return {name: mean_over([one[name] for one in every], 1.0) for name in every[0]}
+    return {name: over_repetitions([one[name] for one in every], 1.0) for name in every[0]}
 
 
 def as_the_authors_measure(result: xarray.Dataset, d: int, kind: str) -> dict[str, object]:
@@ -258,12 +248,12 @@ def as_the_authors_measure(result: xarray.Dataset, d: int, kind: str) -> dict[st
     read = [value if math.isfinite(value) else "none" for value in STARTS.get((kind, d), (math.nan, math.nan))]
 
     def per_class(values: xarray.DataArray) -> Measurement:
-        return mean_over(values / classes, 1.0)
+        return over_repetitions(values / classes, 1.0)
 
     return {
         "d": d, "attention": kind,
         "Preds Diff, start": per_class(first.preds_diff), "read, Preds Diff": read[0],
         "Model Diff, start": per_class(first.model_diff_by_class), "read, Model Diff": read[1],
         "Preds Diff, end": per_class(end.preds_diff), "Model Diff, end": per_class(end.model_diff_by_class),
-        "cosine, end": mean_over(end.cos_by_class, 1.0),
+        "cosine, end": over_repetitions(end.cos_by_class, 1.0),
     }  # fmt: skip

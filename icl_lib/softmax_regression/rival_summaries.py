@@ -5,6 +5,7 @@ Apart from the experiment, so that a change of what is printed makes no training
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pandas
 import xarray
@@ -14,9 +15,9 @@ from icl_lib.statistics import Measurement, not_resolved_from, over_runs, within
 
 # For each measure how far a value is from that of two equal models.
 OFF = {
-    "L_SA / L": lambda m: Measurement(abs(m.value - 1), m.standard_error, m.scale),
+    "L_SA / L": lambda m: replace(m, value=abs(m.value - 1)),
     "rel": lambda m: m,
-    "Model Cos": lambda m: Measurement(1 - m.value, m.standard_error, m.scale),
+    "Model Cos": lambda m: replace(m, value=1 - m.value),
 }
 
 

@@ -82,6 +82,15 @@ def test_shifts_are_accurate_relative_to_themselves(size: tuple[int, int, int]) 
         _close(sharp.jacobian_difference(z, scale * direction), sharp.jacobian(z.softmax(-1) + plain) - J, 1e-12)
 
 
+@pytest.mark.parametrize("gap", [1.0, 30.0, 60.0, 300.0])
+def test_the_jacobian_of_two_words_is_exact_where_one_has_nearly_all(gap: float) -> None:
+    """‖J‖ = 2 f₁ f₂ = 1/(2 cosh²(gap/2)); 1 − f₁ is lost in rounding from a gap of 37 on."""
+    z = torch.tensor([gap, 0.0], dtype=torch.float64)
+    exact = torch.tensor(0.5 / math.cosh(gap / 2) ** 2, dtype=torch.float64)
+    for value in (sharp.jacobian_norm(z.softmax(-1)), sharp.jacobian_norm_ceiling(z)):
+        torch.testing.assert_close(value, exact, rtol=1e-12, atol=0)
+
+
 @given(sizes)
 @few
 def test_logarithms_are_logarithms(size: tuple[int, int, int]) -> None:

@@ -31,7 +31,6 @@ from icl_lib.classification.summaries import (
     layer_blocks,
     learned_gain,
     learned_width,
-    mean_over,
     off_structure,
     paired,
     scatter_table,
@@ -167,11 +166,6 @@ def test_a_single_training_is_read_against_the_loss_and_its_cosine_against_1(sma
     assert excess(one).scale == ends["L_SA − L_GD"].scale == pytest.approx(loss)
     assert ends["Model Cos, end"].scale == context_agreement(one)["loss"].scale == 1
     assert ends["L_GD"] == rounded(ends["L_GD"].value)
-
-
-def test_means_have_errors_and_a_single_value_its_scale():
-    assert mean_over([0.1], 2.0) == Measurement(0.1, scale=2.0)
-    assert mean_over([1, 2, 3], 2.0).standard_error == pytest.approx(1 / math.sqrt(3))
 
 
 def rows_of(A, V):

@@ -68,7 +68,7 @@ def test_wrong_steps_are_measured_at_each_factor() -> None:
 
 
 def test_a_stack_has_converged_if_its_loss_stands_still() -> None:
-    still, moving = losses([[2, 1.0, 1.0], [2, 1.001, 1.0]]), losses([[2, 1.0, 0.9], [2, 1.001, 0.9]])
+    still, moving = (losses([[2, 1.0, end], [2, 1.001, end]] * 5) for end in (1.0, 0.9))
     assert summaries.since(moving, 0.5).value == pytest.approx(0.9 / 1.0005)
     answers = [summaries.converged({"last quarter": summaries.since(result, 0.5)}) for result in (still, moving)]
     assert answers == [True, False]
