@@ -8,6 +8,7 @@ import numpy
 import torch
 from torch import Generator, Tensor
 
+from icl_lib.running.normals import standard_normal
 from icl_lib.running.validation import check_choice, check_integer, check_number
 
 
@@ -158,7 +159,7 @@ class _SphereDraw:
     dtype: torch.dtype
 
     def _normal(self, *shape: int) -> Tensor:
-        return torch.randn(*shape, generator=self.generator, device=self.device, dtype=self.dtype)
+        return standard_normal(*shape, generator=self.generator, device=self.device, dtype=self.dtype)
 
     def classes(self, batch: int) -> tuple[Tensor, Tensor]:
         """Class vectors (B, C · prototypes, d) and score offsets (B, C, 1)."""
@@ -195,7 +196,7 @@ class _SphereDraw:
         if self.task.offset > 0:
             scores = scores + offset
         # 1 where the score is the largest, else 0, without a detour through booleans.
-        best = (scores - scores.amax(1, keepdim=True)).sign_().add_(1)
+        best = scores.sub_(scores.amax(1, keepdim=True)).sign_().add_(1)
         # Two classes tie about once in 10⁷ points in float32, and the first takes the point. On the CPU a look at their
         # numbers tells whether any do; on a GPU the training loop would wait for it.
         if best.device.type == "cpu" and float(best.sum(1).amax()) == 1:
