@@ -11,7 +11,7 @@ from torch import Tensor
 
 from icl_lib.classification.contexts import Examples, SphereClassification
 from icl_lib.classification.descent import Fit, cross_entropy, fit, fit_rate
-from icl_lib.classification.kernels import LINEAR, OWN_TOKEN, SOFTMAX, KernelStep, Scores
+from icl_lib.classification.kernels import LINEAR, SOFTMAX, KernelStep, Scores
 from icl_lib.running.device import DEVICES
 from icl_lib.running.streams import stream
 from icl_lib.running.validation import check_choice, check_integer, check_number, check_tuple
@@ -247,7 +247,7 @@ class Landscape:
 
 @dataclass(frozen=True)
 class AdaptiveRates:
-    """The rate ηn/(S + 1), S = Σ e^{β(⟨x_j, x_query⟩ − 1)}, that a fitted softmax head gives to single contexts."""
+    """The rate ηn/S, S = Σ e^{β(⟨x_j, x_query⟩ − 1)}, that a fitted softmax head gives to single contexts."""
 
     task: SphereClassification
     tuning: int = 4000
@@ -262,11 +262,11 @@ class AdaptiveRates:
     def compute(self, device: torch.device) -> xarray.Dataset:
         """`rate` and `loss` over `context`, with the β and η fitted."""
         scores, y = collect(contexts(self.task, self.tuning, "tune", self.seed))
-        fitted = fit(OWN_TOKEN, scores, y)
+        fitted = fit(SOFTMAX, scores, y)
         scores, y = collect(contexts(self.task, self.test, "test", self.seed))
         total = torch.cat([torch.exp(fitted.beta * (part.s - 1)).sum(-1) for part in scores])
         loss = torch.cat([cross_entropy(fitted.logits(part), part_y) for part, part_y in _paired(scores, y)])
-        rate = fitted.eta[0] * self.task.n / (total + 1)
+        rate = fitted.eta[0] * self.task.n / total
         data = {"rate": ("context", rate.numpy()), "loss": ("context", loss.numpy())}
         return xarray.Dataset(data).assign(beta=fitted.beta, eta=fitted.eta[0])
 

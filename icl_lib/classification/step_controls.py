@@ -54,8 +54,7 @@ STEPS: dict[str, tuple[KernelStep, tuple[float, float], tuple[int, ...]]] = {
     "linear, near side, centred": (NearStep("linear", "n", centre="context"), WIDTHS, SIGNS),
     "softmax, wrong sign": (OWN_TOKEN, WIDTHS, (-1,)),
     "exponential, fixed rate": (FIXED_RATE, WIDTHS, (1,)),
-    "exponential, foreign rate": (ForeignRateStep(rate="context and query"), WIDTHS, (1,)),
-    "exponential, fixed rate, width 1": (FIXED_RATE, (1.0, 1.0), (1,)),
+    "exponential, fixed rate, width 300": (FIXED_RATE, (300.0, 300.0), (1,)),
 }
 
 

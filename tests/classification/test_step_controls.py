@@ -87,8 +87,8 @@ def test_widths_are_searched_on_the_side_allowed():
     wrong = fitted("softmax, wrong sign", scores, y)
     assert wrong.beta < 0
     assert wrong.loss > plain.loss
-    given = fitted("exponential, fixed rate, width 1", scores, y)
-    assert given.beta == 1.0
+    given = fitted("exponential, fixed rate, width 300", scores, y)
+    assert given.beta == 300.0
     assert given.loss > fitted("exponential, fixed rate", scores, y).loss
     assert fitted("linear", scores, y) == fit(LINEAR, scores, y)
 
