@@ -26,7 +26,7 @@ LOCK := .venv-lock
 TOOLS := $(BIN)/python -m tools
 COMPILE := pip-compile --no-emit-index-url --no-emit-find-links --strip-extras --extra book --extra test
 
-.PHONY: help book test lint types unit smoke site-check gpu-check chapter lab reference recheck emulate bench costs pdf archive lock clean
+.PHONY: help book test lint types unit smoke site-check gpu-check chapter lab reference recheck emulate bench replicate costs pdf archive lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +87,10 @@ lab: $(STAMP) $(LAB)/$(notdir $(STAMP)) ## JupyterLab on the text notebooks
 	@cp tools/lab_settings.json $(LAB)/share/jupyter/lab/settings/overrides.json
 	@JUPYTER_PREFER_ENV_PATH=1 $(LAB)/bin/python -m jupyterlab --LabApp.default_url=/lab/tree/book/index.md \
 		$(if $(filter 0,$(shell id -u)),--allow-root)
+
+replicate: $(STAMP) ## the claims from another root seed, recorded for the scorecard: make replicate SEED=1 C="kernel/rate"
+	@test -n "$(SEED)" || { echo 'make replicate needs SEED, a root seed that the book has not: make replicate SEED=1' >&2; exit 1; }
+	@$(TOOLS) replicate --profile $(PROFILE) --seed $(SEED) $(C)
 
 costs: $(STAMP) ## record what the pages of the last `make clean book` cost, for the time that later ones announce
 	@$(TOOLS) costs

@@ -23,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
         ("recheck", "nbval on every reference, with nothing reused"),
         ("emulate", "nbval on the references as on other processors"),
         ("reference", "write the references anew from the executed chapters"),
+        ("replicate", "the claims once more, from another root seed"),
         ("costs", "record what the pages of the last build cost"),
         ("pdf", "print what the last build has staged"),
         ("archive", "pack the last build into one file"),
@@ -31,8 +32,10 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=what)
         command.add_argument("--profile", default=PUBLISHED)
         command.add_argument("--jobs", type=_jobs, default=_jobs(os.environ.get("JOBS") or str(os.cpu_count() or 1)))
-        if name in ("reference", "emulate"):
+        if name in ("reference", "emulate", "replicate"):
             command.add_argument("pages", nargs="*", help="pages (default: all)")
+        if name == "replicate":
+            command.add_argument("--seed", type=int, required=True, help="the root seed")
         if name == "emulate":
             command.add_argument("--processor", nargs="+", choices=[*EMULATIONS], default=[*EMULATIONS])
         if name == "chapter":
@@ -101,6 +104,8 @@ def _run(layout: Layout, given: argparse.Namespace) -> bool:
         elif given.command == "emulate":
             commands.refuse_prose(named)
             commands.emulate(layout, named or catalogue.notebooks, given.processor, given.jobs)
+        elif given.command == "replicate":
+            commands.replicate(layout, catalogue, named, given.seed, given.jobs)
         elif given.command == "costs":
             print(costs.record(layout))
         elif given.command == "pdf":

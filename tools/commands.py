@@ -4,9 +4,10 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from tools import differences, digests, notebooks, outputs, parameters, references, stage
+from tools import differences, digests, notebooks, outputs, parameters, references, replication, stage
 from tools.catalogue import Catalogue, Page
 from tools.check import OFF, Checker, chapter_cells
 from tools.differences import Difference
@@ -15,7 +16,7 @@ from tools.errors import BookError
 from tools.execute import Executed, Executor, Surroundings, plan, remove_others
 from tools.files import visible, write_if_changed
 from tools.layout import Layout
-from tools.notebooks import read_chapter
+from tools.notebooks import Chapter, read_chapter
 from tools.processes import Children
 from tools.progress import Progress
 from tools.site import Site
@@ -189,13 +190,28 @@ def chapter(layout: Layout, catalogue: Catalogue, page: Page, words: Sequence[st
 
 def _with_parameters(layout: Layout, page: Page, given: Mapping[str, Any], jobs: int, progress: Progress) -> Executed:
     """A chapter executed with other parameters, where nothing of the book reads it."""
-    surroundings, chapter = Surroundings.of(layout), read_chapter(page, given)
+    chapter = read_chapter(page, given)
     progress.say(f"parameters: {', '.join(f'{name} = {value!r}' for name, value in chapter.given.items())}")
-    (planned,) = plan(layout, [chapter], surroundings)
-    done = Executed(planned.chapter, planned.key, layout.build / APART)
-    shutil.rmtree(done.output, ignore_errors=True)
+    folder = layout.build / APART
+    shutil.rmtree(folder / f"{page.name}.output", ignore_errors=True)
+    (done,) = run_in(folder, layout, [chapter], jobs)
+    return done
+
+
+def run_in(folder: Path, layout: Layout, chapters: Sequence[Chapter], jobs: int) -> list[Executed]:
+    """Chapters executed into a folder of their own; raises `BookError` where one failed."""
+    surroundings, progress = Surroundings.of(layout), Progress()
+    planned = [Executed(one.chapter, one.key, folder) for one in plan(layout, chapters, surroundings)]
     with stopping() as children:
-        failed = Executor(layout, surroundings, jobs, progress, children).run([done], Timings(jobs))
+        failed = Executor(layout, surroundings, jobs, progress, children).run(planned, Timings(jobs))
     if failed:
         raise BookError("\n".join(map(str, failed)))
-    return done
+    return planned
+
+
+def replicate(layout: Layout, catalogue: Catalogue, pages: Sequence[Page], seed: int, jobs: int) -> None:
+    """`make replicate`: the claims of all pages, or of some, from another root seed."""
+    progress = Progress()
+    chapters = replication.chapters(layout, catalogue, pages, seed)
+    done = run_in(layout.build / replication.APART, layout, chapters, jobs)
+    progress.say(f"recorded: {replication.write(layout, catalogue, seed, done)}")

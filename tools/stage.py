@@ -12,7 +12,7 @@ import yaml
 from nbformat import NotebookNode
 
 from icl_lib.running.digest import changed_since_start
-from tools import costs, differences, interactive, labels, links, notebooks, pictures, provenance
+from tools import costs, differences, interactive, labels, links, notebooks, pictures, provenance, replication
 from tools.catalogue import Catalogue, Page
 from tools.check import chapter_cells
 from tools.differences import Difference
@@ -97,7 +97,7 @@ class Stager:
 
     def _sources(self) -> list[Path]:
         """Every file of the book that a page may use."""
-        out = ("reference", costs.FILE)
+        out = ("reference", costs.FILE, replication.FILE)
         return [path for path in visible(self.layout.book) if path.relative_to(self.layout.book).parts[0] not in out]
 
     def _fill(
@@ -152,6 +152,7 @@ class Stager:
     def _claims(self, executed: Sequence[Executed]) -> list[dict[str, Any]]:
         """The claims of all runs, in reading order."""
         claims: dict[str, dict[str, Any]] = {}
+        replicated = replication.Record.of(self.layout)
         for one in executed:
             for path in sorted((one.output / "claims").glob("*.json")):
                 claim = read_json(path)
@@ -161,7 +162,8 @@ class Stager:
                 _check_claim({**claim, "page": one.page.name}, where)
                 if claim["id"] in claims:
                     raise BookError(f"{where}: the id is taken by chapter {claims[claim['id']]['page']}")
-                claims[claim["id"]] = {**claim, "page": one.page.name}
+                more = {"page": one.page.name, "replicated": replicated.of_claim(claim, one)}
+                claims[claim["id"]] = {**claim, **more}
         return list(claims.values())
 
 

@@ -14,6 +14,8 @@ from sphinx.writers.html5 import HTML5Translator
 
 SCORECARD = "_scorecard.json"
 COLUMNS = (("Claim", 47), ("Verdict", 15), ("Measured", 18), ("Tolerance", 20))
+# Beside them, where claims were judged once more from another seed.
+AGAIN = 14
 logger = logging.getLogger(__name__)
 
 
@@ -60,14 +62,16 @@ class ScorecardDirective(SphinxDirective):
         claims = self._claims()
         if not claims:
             return [nodes.paragraph("", "No claim has been recorded yet.")]
-        rows = [self._row(self._cells(claim)) for claim in claims]
-        head = self._row([[nodes.paragraph("", title)] for title, _ in COLUMNS])
+        seeds = {claim["replicated"]["seed"] for claim in claims if claim.get("replicated")}
+        columns = [*COLUMNS, *((f"From seed {seed}", AGAIN) for seed in seeds)]
+        rows = [self._row(self._cells(claim)[: len(columns)]) for claim in claims]
+        head = self._row([[nodes.paragraph("", title)] for title, _ in columns])
         group = nodes.tgroup(
             "",
-            *[nodes.colspec(colwidth=width) for _, width in COLUMNS],
+            *[nodes.colspec(colwidth=width) for _, width in columns],
             nodes.thead("", head),
             nodes.tbody("", *rows),
-            cols=len(COLUMNS),
+            cols=len(columns),
         )
         return [nodes.table("", group, classes=["scorecard"])]
 
@@ -86,14 +90,12 @@ class ScorecardDirective(SphinxDirective):
         return nodes.row("", *[nodes.entry("", *cell) for cell in cells])
 
     def _cells(self, claim: dict[str, Any]) -> list[list[nodes.Node]]:
-        # What programs read as undecidable is told as the chapters tell it.
-        told = "not telling" if claim["verdict"] == "undecidable" else str(claim["verdict"])
-        verdict = nodes.inline("", told, classes=["verdict", f"verdict-{_slug(claim['verdict'])}"])
         return [
             [self._fold(claim)],
-            [nodes.paragraph("", "", verdict)],
+            [nodes.paragraph("", "", _verdict(claim["verdict"]))],
             [nodes.paragraph("", _measured(claim))],
             [nodes.paragraph("", "" if claim["tolerance"] is None else _number(claim["tolerance"]))],
+            _again(claim),
         ]
 
     def _fold(self, claim: dict[str, Any]) -> Fold:
@@ -107,12 +109,15 @@ class ScorecardDirective(SphinxDirective):
             ("Limitation", self._inline(claim["limitation"])),
             ("Negative control", self._inline(claim["negative_control"])),
         ]
-        told = [
+        if again := claim.get("replicated"):
+            told = f"{again['measured']}, {_told(again['verdict'])}{'' if again['is_current'] else ', by older code'}"
+            inside.append((f"From seed {again['seed']}", self._inline(told)))
+        parts = [
             nodes.paragraph("", "", nodes.strong("", f"{name}. "), *content, classes=["claim-part"])
             for name, content in inside
             if content
         ]
-        return Fold("", FoldTitle("", "", *self._inline(claim["statement"])), *told, classes=["claim"])
+        return Fold("", FoldTitle("", "", *self._inline(claim["statement"])), *parts, classes=["claim"])
 
     def _inline(self, value: Any) -> list[nodes.Node]:
         """A claim's text, which may hold maths; nothing where there is none."""
@@ -122,8 +127,25 @@ class ScorecardDirective(SphinxDirective):
         return [*content, *messages]
 
 
-def _slug(verdict: str) -> str:
-    return verdict.replace(" ", "-")
+def _told(verdict: str) -> str:
+    """A verdict as the chapters tell it; programs read `undecidable`."""
+    return "not telling" if verdict == "undecidable" else str(verdict)
+
+
+def _verdict(verdict: str) -> nodes.inline:
+    return nodes.inline("", _told(verdict), classes=["verdict", f"verdict-{verdict.replace(' ', '-')}"])
+
+
+def _again(claim: dict[str, Any]) -> list[nodes.Node]:
+    """What came of it from another seed: where that is another verdict, the claim is not resolved."""
+    again = claim.get("replicated")
+    if not again:
+        return [nodes.paragraph("", "not tried")]
+    if again["verdict"] == claim["verdict"]:
+        shown = nodes.paragraph("", "", _verdict(again["verdict"]))
+    else:
+        shown = nodes.paragraph("", "", _verdict("not resolved"), nodes.Text(f": {_told(again['verdict'])}"))
+    return [shown] if again["is_current"] else [shown, nodes.paragraph("", "by older code")]
 
 
 def _measured(claim: dict[str, Any]) -> str:
