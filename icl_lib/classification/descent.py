@@ -19,6 +19,11 @@ from icl_lib.running.validation import check_integer, check_last_dimensions, che
 WIDTHS = (1e-4, 5000.0)
 SIGNS = (1, -1)
 RIDGE = 1e-7
+# Above every loss of a fitted step, which is at most log C, and of a size that a parabola can be put through.
+NO_LOSS = 1e6
+# Widths that a search looks at before it goes to the best of them, and the contexts that this look takes.
+WALK = 9
+CONTEXTS_OF_A_WALK = 1000
 
 
 def check_context(x: Tensor, y: Tensor, x_query: Tensor) -> None:
@@ -185,21 +190,20 @@ def fit_rate(features: Tensor, y: Tensor, iterations: int = 100) -> tuple[tuple[
 
 
 def minimise_over_widths(
-    loss: Callable[[float], float], lowest: float = WIDTHS[0], highest: float = WIDTHS[1]
+    loss: Callable[[float], float],
+    lowest: float = WIDTHS[0],
+    highest: float = WIDTHS[1],
+    rough: Callable[[float], float] | None = None,
 ) -> float:
-    """The width in [lowest, highest] with the least loss, unimodal in log β: a coarse walk up, then Brent's search.
+    """The width in [lowest, highest] with the least loss: a walk through all of it, then Brent's search at its best.
 
-    The walk ends once the loss has risen twice: far above its best width a kernel sees no neighbour, and the
-    rate that fits then runs off to infinity.
+    The loss may have several minima in log β, as that of a compact kernel has in class-balanced contexts, where a wide
+    kernel is as good as a linear one. `rough` takes its place in the walk, where it costs less.
     """
     check_number("lowest", lowest, above=0)
     check_number("highest", highest, above=lowest)
-    spacing = math.log(highest / lowest) / 8
-    walk: list[float] = []
-    for k in range(9):
-        walk.append(loss(lowest * math.exp(k * spacing)))
-        if k >= 2 and walk[-1] > walk[-2] > walk[-3]:
-            break
+    spacing = math.log(highest / lowest) / (WALK - 1)
+    walk = [(rough or loss)(lowest * math.exp(k * spacing)) for k in range(WALK)]
     best = math.log(lowest) + spacing * walk.index(min(walk))
     bounds = (max(math.log(lowest), best - spacing), min(math.log(highest), best + spacing))
     found = minimize_scalar(lambda t: loss(math.exp(t)), bounds=bounds, method="bounded", options={"xatol": 2e-3})
@@ -229,6 +233,8 @@ def fit(
         step.check(batch)
     exact = [Scores(*(part.double() for part in batch)) for batch in scores]
 
+    few, few_y = _parts(exact, y, CONTEXTS_OF_A_WALK)
+
     def at(beta: float) -> tuple[tuple[float, ...], float]:
         return fit_rate(torch.cat([step.checked_features(batch, beta) for batch in exact]), y)
 
@@ -239,10 +245,33 @@ def fit(
     low, high = widths
 
     def best(sign: int) -> Fit:
-        size = low if low == high else minimise_over_widths(lambda width: at(sign * width)[1], low, high)
+        if low == high:
+            return Fit(step, sign * low, *at(sign * low))
+        size = minimise_over_widths(
+            lambda width: _loss_at(step, exact, y, sign * width),
+            low,
+            high,
+            lambda width: _loss_at(step, few, few_y, sign * width),
+        )
         return Fit(step, sign * size, *at(sign * size), _binds(size, low, high))
 
     return min(map(best, signs), key=lambda one: one.loss)
+
+
+def _loss_at(step: KernelStep, scores: Sequence[Scores], y: Tensor, beta: float) -> float:
+    """The loss at a width with the rate that fits; `NO_LOSS` where the kernel at a fixed rate leaves the numbers."""
+    features = torch.cat([step.checked_features(batch, beta) for batch in scores])
+    return fit_rate(features, y)[1] if bool(torch.isfinite(features).all()) else NO_LOSS
+
+
+def _parts(scores: Sequence[Scores], y: Tensor, count: int) -> tuple[list[Scores], Tensor]:
+    """The first contexts of every batch, in equal shares `count` of them or somewhat more."""
+    share = count / max(count, len(y))
+    sizes = [len(batch.s) for batch in scores]
+    kept = [math.ceil(share * size) for size in sizes]
+    labels = [part[:few] for part, few in zip(y.split(sizes), kept, strict=True)]
+    parts = [Scores(*(part[:few] for part in batch)) for batch, few in zip(scores, kept, strict=True)]
+    return parts, torch.cat(labels)
 
 
 def _binds(width: float, low: float, high: float) -> bool:

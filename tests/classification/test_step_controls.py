@@ -9,9 +9,9 @@ import torch
 from scipy.stats import norm
 
 from icl_lib.classification.contexts import SphereClassification
-from icl_lib.classification.descent import fit
+from icl_lib.classification.descent import fit, minimise_over_widths
 from icl_lib.classification.fitted_steps import FittedSteps, collect, contexts
-from icl_lib.classification.kernels import LINEAR, OWN_TOKEN, SOFTMAX, KernelStep, Scores
+from icl_lib.classification.kernels import FIXED_RATE, LINEAR, OWN_TOKEN, SOFTMAX, KernelStep, Scores
 from icl_lib.classification.regimes import (
     VARIANTS,
     ahead,
@@ -244,3 +244,28 @@ def test_a_share_removed_has_the_largest_error_that_its_parts_allow():
     share = share_removed(1.6, Measurement(0.3, 0.02), Measurement(0.6, 0.05))
     assert share.value == pytest.approx((1.6 - 0.9) / (1.6 - 0.6))
     assert share.standard_error == pytest.approx(0.02 / 1.0 + 0.3 * 0.05 / 1.0**2)
+
+
+@pytest.mark.parametrize(("shallow", "deep"), [(-7.0, 5.0), (5.0, -7.0)])
+def test_a_search_finds_the_deeper_of_two_minima_whichever_comes_first(shallow, deep):
+    def loss(width):
+        t = math.log(width)
+        return min((t - shallow) ** 2, (t - deep) ** 2 - 5) / 10
+
+    assert minimise_over_widths(loss) == pytest.approx(math.exp(deep), rel=0.01)
+
+
+def test_a_compact_kernel_is_not_left_on_the_plateau_where_it_is_linear():
+    """In class-balanced contexts a wide kernel is as good as a linear one, and a little narrower worse than both."""
+    scores, y = collect(contexts(SphereClassification(50, 2, 5), 600, "tune", 0))
+    step = KernelStep("compact")
+    found, plateau = fit(step, scores, y), fit(step, scores, y, (1e-4, 1e-3))
+    assert found.beta > 3
+    assert found.loss < plateau.loss - 0.05
+
+
+def test_a_width_at_which_a_kernel_overflows_is_no_candidate():
+    scores, y = collect(contexts(SphereClassification(10, 5, 5), 300, "tune", 0))
+    found = fit(FIXED_RATE, scores, y, (1.0, 5000.0), (-1,))
+    assert -500 < found.beta < 0
+    assert found.loss < math.log(5)
