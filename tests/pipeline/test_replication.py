@@ -10,6 +10,8 @@ from tools import commands, replication
 from tools.catalogue import Catalogue, load
 from tools.errors import BookError
 from tools.layout import Layout
+from tools.progress import Progress
+from tools.sphinx_ext import scorecard
 from tools.tolerance import agree
 
 JUDGE = """import json
@@ -57,47 +59,55 @@ def replicate(layout: Layout, seed: int, *names: str) -> Catalogue:
     return catalogue
 
 
-def shown(layout: Layout) -> tuple[dict, str]:
-    """The claim in the scorecard of a build, and the first page."""
+def beside(layout: Layout) -> dict:
+    """What is recorded of the claim, as a build of this checkout sees it."""
+    page = load(layout).page("sums")
+    (done,) = commands.execute_all(layout, [page], 1, Progress())
+    claim = json.loads((done.output / "claims" / "seeded.json").read_text())
+    found = replication.Record.of(layout).of_claim(claim, done)
+    assert found is not None
+    return found
+
+
+def test_another_verdict_from_another_seed_stands_on_the_scorecard_as_not_resolved(layout: Layout) -> None:
+    replicate(layout, 3)
+    page = json.loads((layout.book / "replication.json").read_text())["pages"]["sums"]
+    assert page["claims"] == {"seeded": {"verdict": "fails", "measured": "30"}}
+    assert page["cpu_seconds"] > 0
+    assert all(page[name] for name in ("machine", "versions", "commit"))
     catalogue = load(layout)
     commands.reference(layout, catalogue, [], 2)
     assert commands.book(layout, catalogue, 2)
     claims = {claim["id"]: claim for claim in json.loads((layout.build / "scorecard.json").read_text())}
-    return claims["seeded"], (layout.html / "index.html").read_text()
-
-
-def test_what_another_seed_gives_stands_beside_the_claim(layout: Layout) -> None:
-    replicate(layout, 2)
-    page = json.loads((layout.book / "replication.json").read_text())["pages"]["sums"]
-    assert page["claims"] == {"seeded": {"verdict": "holds", "measured": "20"}}
-    assert page["cpu_seconds"] > 0
-    assert all(page[name] for name in ("machine", "versions", "commit"))
-    claim, index = shown(layout)
-    assert (claim["value"], claim["verdict"]) == (0, "holds")
-    assert claim["replicated"] == {"seed": 2, "verdict": "holds", "measured": "20", "is_current": True}
-    assert "From seed 2" in index
+    assert (claims["seeded"]["value"], claims["seeded"]["verdict"]) == (0, "holds")
+    assert claims["seeded"]["replicated"] == {"seed": 3, "verdict": "fails", "measured": "30", "is_current": True}
+    index = (layout.html / "index.html").read_text()
+    assert "From seed 3" in index
+    assert 'verdict-not-resolved">not resolved</span>: fails' in index
     # The claims that were not tried say so.
     assert index.count("not tried") == 2
-    assert "by older code" not in index
 
 
-def test_another_verdict_is_not_resolved_and_a_changed_library_makes_the_record_older(layout: Layout) -> None:
-    replicate(layout, 3)
-    claim, index = shown(layout)
-    assert (claim["verdict"], claim["replicated"]["verdict"]) == ("holds", "fails")
-    assert 'verdict-not-resolved">not resolved</span>: fails' in index
+def test_a_change_of_code_makes_the_record_older_and_one_of_words_does_not(layout: Layout) -> None:
+    replicate(layout, 2)
+    assert beside(layout) == {"seed": 2, "verdict": "holds", "measured": "20", "is_current": True}
     for path, old, new in (
         (layout.root / "icl_lib" / "claims.py", "seed > 2", "seed > 3"),
         (layout.book / "sums.md", "record(seed, factor)", "record(seed, factor + 1)"),
-        (layout.book / "sums.md", "factor = 10", "factor = 11"),
+        (layout.book / "sums.md", "The sum, seen again", "Another word for it"),
     ):
         replace(path, old, new)
-        claim, index = shown(layout)
-        assert not claim["replicated"]["is_current"]
-        assert "by older code" in index
+        assert beside(layout)["is_current"] == (old == "The sum, seen again")
         replace(path, new, old)
-    replace(layout.book / "sums.md", "The sum, seen again", "Another word for it")
-    assert shown(layout)[0]["replicated"]["is_current"]
+
+
+@pytest.mark.parametrize("is_current", [True, False])
+def test_the_column_says_what_another_seed_gave_and_whether_by_older_code(is_current: bool) -> None:
+    again = {"seed": 2, "verdict": "undecidable", "measured": "20", "is_current": is_current}
+    for verdict, told in (("undecidable", "not telling"), ("holds", "not resolved: not telling")):
+        shown = [node.astext() for node in scorecard.again({"verdict": verdict, "replicated": again})]
+        assert shown == [told, *([] if is_current else ["by older code"])]
+    assert [node.astext() for node in scorecard.again({"verdict": "holds"})] == ["not tried"]
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"seed": 1, "pages": {"sums": {"claims": {"seeded": "holds"}}}}'])

@@ -95,7 +95,7 @@ class ScorecardDirective(SphinxDirective):
             [nodes.paragraph("", "", _verdict(claim["verdict"]))],
             [nodes.paragraph("", _measured(claim))],
             [nodes.paragraph("", "" if claim["tolerance"] is None else _number(claim["tolerance"]))],
-            _again(claim),
+            again(claim),
         ]
 
     def _fold(self, claim: dict[str, Any]) -> Fold:
@@ -109,9 +109,9 @@ class ScorecardDirective(SphinxDirective):
             ("Limitation", self._inline(claim["limitation"])),
             ("Negative control", self._inline(claim["negative_control"])),
         ]
-        if again := claim.get("replicated"):
-            told = f"{again['measured']}, {_told(again['verdict'])}{'' if again['is_current'] else ', by older code'}"
-            inside.append((f"From seed {again['seed']}", self._inline(told)))
+        if found := claim.get("replicated"):
+            told = f"{found['measured']}, {_told(found['verdict'])}{'' if found['is_current'] else ', by older code'}"
+            inside.append((f"From seed {found['seed']}", self._inline(told)))
         parts = [
             nodes.paragraph("", "", nodes.strong("", f"{name}. "), *content, classes=["claim-part"])
             for name, content in inside
@@ -136,16 +136,16 @@ def _verdict(verdict: str) -> nodes.inline:
     return nodes.inline("", _told(verdict), classes=["verdict", f"verdict-{verdict.replace(' ', '-')}"])
 
 
-def _again(claim: dict[str, Any]) -> list[nodes.Node]:
+def again(claim: dict[str, Any]) -> list[nodes.Node]:
     """What came of it from another seed: where that is another verdict, the claim is not resolved."""
-    again = claim.get("replicated")
-    if not again:
+    found = claim.get("replicated")
+    if not found:
         return [nodes.paragraph("", "not tried")]
-    if again["verdict"] == claim["verdict"]:
-        shown = nodes.paragraph("", "", _verdict(again["verdict"]))
+    if found["verdict"] == claim["verdict"]:
+        shown = nodes.paragraph("", "", _verdict(found["verdict"]))
     else:
-        shown = nodes.paragraph("", "", _verdict("not resolved"), nodes.Text(f": {_told(again['verdict'])}"))
-    return [shown] if again["is_current"] else [shown, nodes.paragraph("", "by older code")]
+        shown = nodes.paragraph("", "", _verdict("not resolved"), nodes.Text(f": {_told(found['verdict'])}"))
+    return [shown] if found["is_current"] else [shown, nodes.paragraph("", "by older code")]
 
 
 def _measured(claim: dict[str, Any]) -> str:
