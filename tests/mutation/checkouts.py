@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tools import commands
+from tools import commands, references
 from tools.catalogue import load
 from tools.check import Checker
 from tools.errors import BookError
@@ -85,14 +85,23 @@ class Checkout:
         with pytest.raises(BookError, match=f"chapter {page}, code cell"):
             self.check(page, [change])
 
-    def assert_found_by_digits(self, page: str, change: Change, **parameters: int) -> None:
-        """A reference that this machine has just written fails in a cell of the page, and not without the change."""
+    def own_reference(self, page: str, **parameters: int) -> bytes:
+        """The reference that this machine writes, which must hold here to the last digit."""
         self.write(page, **parameters)
         catalogue = load(self.layout)
         commands.reference(self.layout, catalogue, [catalogue.page(page)], 1)
         self.check(page, by_digits=True)
+        return self._reference(page).read_bytes()
+
+    def assert_found_by_digits(self, page: str, change: Change, reference: bytes, **parameters: int) -> None:
+        """An `own_reference` fails in a cell of the page."""
+        self.write(page, **parameters)
+        self._reference(page).write_bytes(reference)
         with pytest.raises(BookError, match=f"chapter {page}, code cell"):
             self.check(page, [change], by_digits=True)
+
+    def _reference(self, page: str) -> Path:
+        return references.path_of(self.layout, page)
 
 
 def _write_checkout(page: str, root: Path, parameters: Mapping[str, int]) -> None:

@@ -1,6 +1,7 @@
 """What the tests of this folder share."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,17 @@ def fresh(tmp_path: Path, fonts: Path) -> Checkout:
 def forked(tmp_path: Path, fonts: Path, _warm: Children) -> Checkout:
     """A checkout that is judged in processes that start warm, as by `make book`."""
     return Checkout(tmp_path, _warm, fonts)
+
+
+@pytest.fixture(scope="session")
+def own_references(tmp_path_factory: pytest.TempPathFactory, fonts: Path, _warm: Children) -> Callable[..., bytes]:
+    """References as this machine writes them, each made and checked once: a page and its parameters → the file."""
+
+    @cache
+    def made(page: str, **parameters: int) -> bytes:
+        return Checkout(tmp_path_factory.mktemp("own"), _warm, fonts).own_reference(page, **parameters)
+
+    return made
 
 
 @pytest.fixture

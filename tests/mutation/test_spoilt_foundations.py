@@ -1,5 +1,7 @@
 """A change of one per cent in a formula of the library makes the check of a chapter fail: the first part."""
 
+from collections.abc import Callable
+
 import pytest
 from checkouts import NOISE, Change, Checkout
 
@@ -49,8 +51,9 @@ def test_one_per_cent_fails(name: str, forked: Checkout) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(BY_DIGITS))
-def test_one_per_cent_changes_digits(name: str, forked: Checkout) -> None:
-    forked.assert_found_by_digits(*CHANGES[name])
+def test_one_per_cent_changes_digits(name: str, forked: Checkout, own_references: Callable[..., bytes]) -> None:
+    page, change = CHANGES[name]
+    forked.assert_found_by_digits(page, change, own_references(page))
 
 
 @pytest.mark.parametrize("page", [SOFTMAX, LAYER, LINEAR])
