@@ -4,7 +4,9 @@
 - `0.0161 ± 0.0077`, a value with its standard error: within a tenth of the reference's error, or 1 in the last printed
   digit. The errors agree within a tenth of themselves, or 1 in their last digit. In a cell tagged `amplifies`, where
   training multiplies rounding so that another processor gives another sample: within 3 combined standard errors.
-- `≈ 0.316`, a number that was trained, fitted or drawn and has no error: 1 in the last printed digit.
+- `≈ 0.316`, a number that was trained, fitted or drawn and has no error: 1 in the last printed digit. In a cell tagged
+  `amplifies-singles`, which shows what single trainings came to, another sample has another number: they agree within
+  the scale that the number is read against, a thousand of its last digit.
 - Every other number with a decimal point or an exponent is a closed form and agrees to 1e-6; or it is rounded, and then
   1 in the last digit is allowed where at least three significant digits show, so that the digit is worth 1 % at most.
   `0.001` and `0.002` do not agree, nor do `0.5` and `0.4`.
@@ -22,8 +24,10 @@ DEFAULT_RTOL = 1e-6
 # The part of a standard error within which two runs must agree.
 PART_OF_ERROR = Decimal("0.1")
 COMBINED_ERRORS = 3
-AMPLIFIES = "amplifies"
-TAG = re.compile(rf"rtol-(\d+(?:\.\d+)?(?:e-?\d+)?)|{AMPLIFIES}")
+AMPLIFIES, SINGLES = "amplifies", "amplifies-singles"
+TAG = re.compile(rf"rtol-(\d+(?:\.\d+)?(?:e-?\d+)?)|{AMPLIFIES}|{SINGLES}")
+# A number without an error is printed to this part of the decade of its scale.
+DIGITS_OF_A_SCALE = 1000
 NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d+\.\d+|\.\d+|\d+\.(?=[\s,\])]|$)|\d+)(?:[eE][-+]?\d+)?(?!\w)(?!\.\d)")
 FILLER = re.compile(r"[ \t]+|-{3,}")
 # Significant digits of a whole number that is known so far only.
@@ -42,12 +46,14 @@ class Rule:
     rtol: float = DEFAULT_RTOL
     amplifies: bool = False
     by_digits: bool = False
+    singles: bool = False
 
     @classmethod
     def of(cls, tags: list[str], *, by_digits: bool = False) -> "Rule":
         """The rule that a cell's tags ask for."""
         found = [float(match[1]) for tag in tags if (match := TAG.fullmatch(tag)) and match[1]]
-        return cls(max(found, default=DEFAULT_RTOL), AMPLIFIES in tags, by_digits)
+        amplifies = AMPLIFIES in tags or SINGLES in tags
+        return cls(max(found, default=DEFAULT_RTOL), amplifies, by_digits, SINGLES in tags)
 
 
 EXACT = Rule()
@@ -151,7 +157,7 @@ def agree(expected: str, got: str, rule: Rule = EXACT) -> bool:
         elif a.kind != b.kind or (rule.by_digits and a.kind != "exact"):
             same = False
         elif a.kind == "rounded":
-            same = abs(a.value - b.value) <= max(a.unit, b.unit)
+            same = abs(a.value - b.value) <= (DIGITS_OF_A_SCALE if rule.singles else 1) * max(a.unit, b.unit)
         elif a.kind == "exact":
             same = _exact_agree(a, b, rule.rtol)
         else:

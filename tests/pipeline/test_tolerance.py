@@ -109,6 +109,16 @@ def test_where_training_amplifies_rounding_samples_are_compared() -> None:
     assert not agree("yes 0.50 ± 0.10", "no 0.50 ± 0.10", rule)
 
 
+def test_single_trainings_are_compared_within_their_scale() -> None:
+    rule = Rule.of(["amplifies-singles"])
+    assert agree("0.50 ± 0.10, ≈ -2.30", "0.85 ± 0.07, ≈ 2.47", rule)
+    assert not agree("≈ -2.30", "≈ 9.00", rule)
+    assert not agree("cosine ≈ 0.999", "cosine ≈ -0.111", rule)
+    assert not agree("yes ≈ 2.30", "no ≈ 2.30", rule)
+    assert not agree("0.50 ± 0.10", "0.95 ± 0.07", rule)
+    assert not agree("7 of 10, 0.5", "6 of 10, 0.5", rule)
+
+
 @pytest.mark.parametrize(
     ("tags", "rule"),
     [
@@ -118,6 +128,7 @@ def test_where_training_amplifies_rounding_samples_are_compared() -> None:
         (["rtol-0.01", "x"], Rule(0.01)),
         (["rtol-"], Rule()),
         (["amplifies"], Rule(amplifies=True)),
+        (["amplifies-singles"], Rule(amplifies=True, singles=True)),
     ],
 )
 def test_a_tag_changes_the_rule(tags: list[str], rule: Rule) -> None:
