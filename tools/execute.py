@@ -210,7 +210,7 @@ class Executor:
             self._execute(executed, timings)
             return None
         except ChapterFailed as failure:
-            self.progress.say(f"failed   {executed.page.name}")
+            self.progress.failed(executed.page.name)
             return failure.difference
         except BaseException:
             # The pool would start the next chapter before anybody could tell it not to.

@@ -40,10 +40,18 @@ class Progress:
         self._cells[page] = (number, total)
 
     def end(self, page: str, step: str, seconds: float) -> None:
-        """A step of a page has ended."""
+        """A step of a page has ended well."""
+        self._forget(page)
+        self.say(f"{step:<8} {page} done, {seconds:.1f} s")
+
+    def failed(self, page: str) -> None:
+        """A step of a page has failed: nothing of it runs any more."""
+        self._forget(page)
+        self.say(f"failed   {page}")
+
+    def _forget(self, page: str) -> None:
         self._started.pop(page, None)
         self._cells.pop(page, None)
-        self.say(f"{step:<8} {page} done, {seconds:.1f} s")
 
     def heartbeat(self) -> None:
         """After a silence, say what runs."""
