@@ -15,9 +15,9 @@ def test_a_page_that_has_ended_is_not_said_to_run(
     told.start("page", "execute")
     told.cell("page", 3, 9)
     told.heartbeat()
-    assert "running  page: cell 3 of 9" in capsys.readouterr().err
+    assert "running  page: cell 3 of 9" in capsys.readouterr().out
     assert callable(ended)
     ended(told)
     capsys.readouterr()
     told.heartbeat()
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().out == ""
