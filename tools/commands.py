@@ -1,5 +1,6 @@
 """What each command does, from the parts."""
 
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -210,8 +211,23 @@ def run_in(folder: Path, layout: Layout, chapters: Sequence[Chapter], jobs: int)
 
 
 def replicate(layout: Layout, catalogue: Catalogue, pages: Sequence[Page], seed: int, jobs: int) -> None:
-    """`make replicate`: the claims of all pages, or of some, from another root seed."""
+    """`make replicate`: the claims of all pages, or of some, from another root seed and from nothing."""
     progress = Progress()
     chapters = replication.chapters(layout, catalogue, pages, seed)
-    done = run_in(layout.build / replication.APART, layout, chapters, jobs)
+    apart = Layout(layout.root, layout.profile, replication.APART)
+    shutil.rmtree(apart.build, ignore_errors=True)
+    apart.build.mkdir(parents=True)
+    with _own_store():
+        done = run_in(apart.executed, apart, chapters, jobs)
     progress.say(f"recorded: {replication.write(layout, catalogue, seed, done)}")
+
+
+@contextmanager
+def _own_store() -> Iterator[None]:
+    """Inside, results are kept below the build folder, whatever `ICL_STORE` names."""
+    named = os.environ.pop("ICL_STORE", None)
+    try:
+        yield
+    finally:
+        if named is not None:
+            os.environ["ICL_STORE"] = named
