@@ -12,7 +12,7 @@ def standard_normal(
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Independent standard normals, (*shape), from `generator`.
+    """Independent standard normals of the shape given, from `generator`.
 
     In single precision they are PyTorch's. In double precision PyTorch draws them one by one; here they are made
     together by Box and Muller's transform (1958) from uniforms of 32 bits, so none is larger than 6.8 in size.
