@@ -103,8 +103,12 @@ def test_a_change_of_code_makes_the_record_older_and_one_of_words_does_not(layou
 
 @pytest.mark.parametrize("is_current", [True, False])
 def test_the_column_says_what_another_seed_gave_and_whether_by_older_code(is_current: bool) -> None:
-    again = {"seed": 2, "verdict": "undecidable", "measured": "20", "is_current": is_current}
-    for verdict, told in (("undecidable", "not telling"), ("holds", "not resolved: not telling")):
+    for verdict, another, told in (
+        ("undecidable", "undecidable", "not telling"),
+        ("holds", "undecidable", "not resolved: not telling"),
+        ("holds", "not resolved", "not resolved"),
+    ):
+        again = {"seed": 2, "verdict": another, "measured": "20", "is_current": is_current}
         shown = [node.astext() for node in scorecard.again({"verdict": verdict, "replicated": again})]
         assert shown == [told, *([] if is_current else ["by older code"])]
     assert [node.astext() for node in scorecard.again({"verdict": "holds"})] == ["not tried"]

@@ -141,7 +141,7 @@ def again(claim: dict[str, Any]) -> list[nodes.Node]:
     found = claim.get("replicated")
     if not found:
         return [nodes.paragraph("", "not tried")]
-    if found["verdict"] == claim["verdict"]:
+    if found["verdict"] in (claim["verdict"], "not resolved"):
         shown = nodes.paragraph("", "", _verdict(found["verdict"]))
     else:
         shown = nodes.paragraph("", "", _verdict("not resolved"), nodes.Text(f": {_told(found['verdict'])}"))
