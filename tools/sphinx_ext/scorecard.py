@@ -14,8 +14,6 @@ from sphinx.writers.html5 import HTML5Translator
 
 SCORECARD = "_scorecard.json"
 COLUMNS = (("Claim", 47), ("Verdict", 15), ("Measured", 18), ("Tolerance", 20))
-# Beside them, where claims were judged once more from another seed.
-AGAIN = 14
 logger = logging.getLogger(__name__)
 
 
@@ -62,16 +60,14 @@ class ScorecardDirective(SphinxDirective):
         claims = self._claims()
         if not claims:
             return [nodes.paragraph("", "No claim has been recorded yet.")]
-        seeds = {claim["replicated"]["seed"] for claim in claims if claim.get("replicated")}
-        columns = [*COLUMNS, *((f"From seed {seed}", AGAIN) for seed in seeds)]
-        rows = [self._row(self._cells(claim)[: len(columns)]) for claim in claims]
-        head = self._row([[nodes.paragraph("", title)] for title, _ in columns])
+        rows = [self._row(self._cells(claim)) for claim in claims]
+        head = self._row([[nodes.paragraph("", title)] for title, _ in COLUMNS])
         group = nodes.tgroup(
             "",
-            *[nodes.colspec(colwidth=width) for _, width in columns],
+            *[nodes.colspec(colwidth=width) for _, width in COLUMNS],
             nodes.thead("", head),
             nodes.tbody("", *rows),
-            cols=len(columns),
+            cols=len(COLUMNS),
         )
         return [nodes.table("", group, classes=["scorecard"])]
 
@@ -92,10 +88,9 @@ class ScorecardDirective(SphinxDirective):
     def _cells(self, claim: dict[str, Any]) -> list[list[nodes.Node]]:
         return [
             [self._fold(claim)],
-            [nodes.paragraph("", "", _verdict(claim["verdict"]))],
+            [nodes.paragraph("", "", _verdict(claim["verdict"])), *again(claim)],
             [nodes.paragraph("", _measured(claim))],
             [nodes.paragraph("", "" if claim["tolerance"] is None else _number(claim["tolerance"]))],
-            again(claim),
         ]
 
     def _fold(self, claim: dict[str, Any]) -> Fold:
@@ -137,15 +132,16 @@ def _verdict(verdict: str) -> nodes.inline:
 
 
 def again(claim: dict[str, Any]) -> list[nodes.Node]:
-    """What came of it from another seed: where that is another verdict, the claim is not resolved."""
+    """What came of it from another seed, below the verdict: where that is another one, the claim is not resolved."""
     found = claim.get("replicated")
     if not found:
-        return [nodes.paragraph("", "not tried")]
-    if found["verdict"] in (claim["verdict"], "not resolved"):
-        shown = nodes.paragraph("", "", _verdict(found["verdict"]))
+        return []
+    if found["verdict"] == claim["verdict"]:
+        told = "the same"
     else:
-        shown = nodes.paragraph("", "", _verdict("not resolved"), nodes.Text(f": {_told(found['verdict'])}"))
-    return [shown] if found["is_current"] else [shown, nodes.paragraph("", "by older code")]
+        told = _told(found["verdict"]) + ("" if found["verdict"] == "not resolved" else ", so not resolved")
+    older = "" if found["is_current"] else ", by older code"
+    return [nodes.paragraph("", f"seed {found['seed']}: {told}{older}", classes=["again"])]
 
 
 def _measured(claim: dict[str, Any]) -> str:
