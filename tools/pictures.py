@@ -1,4 +1,4 @@
-"""Vector pictures in as few bytes as show the same: a page carries each twice, in its notebook and beside it."""
+"""Vector pictures in as few bytes as show the same, and once: the notebook that a page offers is without them."""
 
 import re
 
@@ -30,3 +30,15 @@ def compact_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
             output = NotebookNode({**output, "data": NotebookNode({**output.data, SVG: picture})})
         shown.append(output)
     return shown
+
+
+def left_out(text: str) -> bytes:
+    """An executed notebook for a reader to take away: its pictures lie on the site, and would be there twice."""
+    import nbformat
+
+    notebook = nbformat.reads(text, as_version=nbformat.NO_CONVERT)
+    for cell in notebooks.code_cells(notebook):
+        for output in cell.outputs:
+            if "data" in output:
+                output.data = NotebookNode({k: v for k, v in output.data.items() if not k.startswith("image/")})
+    return notebooks.to_bytes(notebook)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from tools import digests
+from tools import digests, pictures
 from tools.catalogue import mapping, read_yaml
 from tools.errors import BookError
 from tools.files import (
@@ -90,6 +90,8 @@ class Site:
             self.progress.start("site", "build")
             stamp.unlink(missing_ok=True)
             folder, ended, complaint = self.render(config, "html")
+            for path in (folder / "_sources").rglob("*.ipynb"):
+                path.write_bytes(pictures.left_out(path.read_text(encoding="utf-8")))
             replace_folder(folder, self.layout.html)
             shutil.rmtree(folder.parent)
             self.progress.end("site", "build", time.perf_counter() - start)

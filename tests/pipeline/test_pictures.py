@@ -2,9 +2,11 @@
 
 import re
 
+import nbformat
 from matplotlib import pyplot as plt
 from nbformat.v4 import new_output
 
+from tools import pictures
 from tools.pictures import SVG, compact, compact_outputs
 
 PICTURE = """<svg viewBox="0 0 5.67578 1">
@@ -50,3 +52,19 @@ def test_other_outputs_stay_as_they_are() -> None:
     assert shown[0] is text
     assert shown[1].data == {SVG: compact(PICTURE), "text/plain": "figure"}
     assert picture.data[SVG] == PICTURE
+
+
+def test_a_notebook_to_take_away_keeps_all_outputs_but_pictures() -> None:
+    shown = {"image/svg+xml": "<svg/>", "image/png": "x", "text/plain": "<Figure>"}
+    outputs = [
+        nbformat.v4.new_output("display_data", data=shown),
+        nbformat.v4.new_output("stream", text="said"),
+        nbformat.v4.new_output("execute_result", data={"text/markdown": "| 1 |"}, execution_count=1),
+    ]
+    cells = [nbformat.v4.new_markdown_cell("# A"), nbformat.v4.new_code_cell("plot()", outputs=outputs)]
+    made = nbformat.reads(pictures.left_out(nbformat.writes(nbformat.v4.new_notebook(cells=cells))), as_version=4)
+    nbformat.validate(made)
+    first, second, third = made.cells[1].outputs
+    assert dict(first.data) == {"text/plain": "<Figure>"}
+    assert second.text == "said"
+    assert dict(third.data) == {"text/markdown": "| 1 |"}
