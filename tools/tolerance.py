@@ -4,9 +4,9 @@
 - `0.0161 ± 0.0077`, a value with its standard error: within a tenth of the reference's error, or 1 in the last printed
   digit. The errors agree within a tenth of themselves, or 1 in their last digit. In a cell tagged `amplifies`, where
   training multiplies rounding so that another processor gives another sample: within 3 combined standard errors.
-- `≈ 0.316`, a number that was trained, fitted or drawn and has no error: 1 in the last printed digit. In a cell tagged
-  `amplifies-singles`, which shows what single trainings came to, another sample has another number: they agree within
-  the scale that the number is read against, a thousand of its last digit.
+- `≈ 0.316`, a number that was trained, fitted or drawn and has no error: 1 in the last printed digit.
+- In a cell tagged `amplifies-singles`, which lists what single trainings came to, another sample has other numbers, and
+  an error over test contexts does not tell by how much: they agree within a thousand of their last digit.
 - Every other number with a decimal point or an exponent is a closed form and agrees to 1e-6; or it is rounded, and then
   1 in the last digit is allowed where at least three significant digits show, so that the digit is worth 1 % at most.
   `0.001` and `0.002` do not agree, nor do `0.5` and `0.4`.
@@ -26,7 +26,7 @@ PART_OF_ERROR = Decimal("0.1")
 COMBINED_ERRORS = 3
 AMPLIFIES, SINGLES = "amplifies", "amplifies-singles"
 TAG = re.compile(rf"rtol-(\d+(?:\.\d+)?(?:e-?\d+)?)|{AMPLIFIES}|{SINGLES}")
-# A number without an error is printed to this part of the decade of its scale.
+# A number is printed to this part of the decade of its scale.
 DIGITS_OF_A_SCALE = 1000
 NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d+\.\d+|\.\d+|\d+\.(?=[\s,\])]|$)|\d+)(?:[eE][-+]?\d+)?(?!\w)(?!\.\d)")
 FILLER = re.compile(r"[ \t]+|-{3,}")
@@ -156,8 +156,10 @@ def agree(expected: str, got: str, rule: Rule = EXACT) -> bool:
             same = True
         elif a.kind != b.kind or (rule.by_digits and a.kind != "exact"):
             same = False
+        elif a.kind != "exact" and rule.singles:
+            same = abs(a.value - b.value) <= DIGITS_OF_A_SCALE * max(a.unit, b.unit)
         elif a.kind == "rounded":
-            same = abs(a.value - b.value) <= (DIGITS_OF_A_SCALE if rule.singles else 1) * max(a.unit, b.unit)
+            same = abs(a.value - b.value) <= max(a.unit, b.unit)
         elif a.kind == "exact":
             same = _exact_agree(a, b, rule.rtol)
         else:

@@ -115,7 +115,8 @@ def test_single_trainings_are_compared_within_their_scale() -> None:
     assert not agree("≈ -2.30", "≈ 9.00", rule)
     assert not agree("cosine ≈ 0.999", "cosine ≈ -0.111", rule)
     assert not agree("yes ≈ 2.30", "no ≈ 2.30", rule)
-    assert not agree("0.50 ± 0.10", "0.95 ± 0.07", rule)
+    assert agree("0.136 ± 0.015", "0.0024 ± 0.0057", rule)
+    assert not agree("0.136 ± 0.015", "1.200 ± 0.015", rule)
     assert not agree("7 of 10, 0.5", "6 of 10, 0.5", rule)
 
 
