@@ -1,6 +1,5 @@
 """What each command does, from the parts."""
 
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,10 +12,11 @@ from tools.catalogue import Catalogue, Page
 from tools.check import OFF, Checker, chapter_cells
 from tools.differences import Difference
 from tools.emulation import EMULATIONS, emulating
+from tools.environment import setting
 from tools.errors import BookError
 from tools.execute import Executed, Executor, Surroundings, plan, remove_others
 from tools.files import visible, write_if_changed
-from tools.layout import Layout
+from tools.layout import Layout, prepare
 from tools.notebooks import Chapter, read_chapter
 from tools.processes import Children
 from tools.progress import Progress
@@ -216,18 +216,8 @@ def replicate(layout: Layout, catalogue: Catalogue, pages: Sequence[Page], seed:
     chapters = replication.chapters(layout, catalogue, pages, seed)
     apart = Layout(layout.root, layout.profile, replication.APART)
     shutil.rmtree(apart.build, ignore_errors=True)
-    apart.build.mkdir(parents=True)
-    with _own_store():
+    prepare(apart)
+    # Nothing is reused: its results are kept apart too, whatever store is named.
+    with setting({"ICL_STORE": ""}):
         done = run_in(apart.executed, apart, chapters, jobs)
     progress.say(f"recorded: {replication.write(layout, catalogue, seed, done)}")
-
-
-@contextmanager
-def _own_store() -> Iterator[None]:
-    """Inside, results are kept below the build folder, whatever `ICL_STORE` names."""
-    named = os.environ.pop("ICL_STORE", None)
-    try:
-        yield
-    finally:
-        if named is not None:
-            os.environ["ICL_STORE"] = named

@@ -1,9 +1,9 @@
 """Other processors, emulated: variables by which numerical libraries take the code of an older one."""
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
+from tools.environment import setting
 from tools.kernels import THREADS
 
 # Between them every kind of rounding that another machine brings: the vectorised loops of PyTorch, the products of MKL,
@@ -24,16 +24,6 @@ EMULATIONS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-@contextmanager
-def emulating(name: str) -> Iterator[None]:
+def emulating(name: str) -> AbstractContextManager[None]:
     """Inside, kernels that this process starts compute as the processor `name` of `EMULATIONS`."""
-    before = {variable: os.environ.get(variable) for variable in EMULATIONS[name]}
-    os.environ.update(EMULATIONS[name])
-    try:
-        yield
-    finally:
-        for variable, value in before.items():
-            if value is None:
-                os.environ.pop(variable, None)
-            else:
-                os.environ[variable] = value
+    return setting(EMULATIONS[name])

@@ -84,8 +84,12 @@ def read_record(path: Path, **fields: type | UnionType) -> dict[str, Any]:
     What a command has written for later ones is trusted as a whole or not at all.
     """
     value = read_json(path)
-    whole = isinstance(value, dict) and all(isinstance(value.get(name), kind) for name, kind in fields.items())
-    return value if whole else {}
+    return value if holds(value, **fields) else {}
+
+
+def holds(value: Any, **fields: type | UnionType) -> bool:
+    """Whether this is a JSON object with all of `fields`, each of its type."""
+    return isinstance(value, dict) and all(isinstance(value.get(name), kind) for name, kind in fields.items())
 
 
 def digest(value: Any) -> str:

@@ -13,7 +13,7 @@ from tools import notebooks
 from tools.catalogue import Catalogue, Page
 from tools.errors import BookError, listing
 from tools.execute import Executed
-from tools.files import digest, json_bytes, read_json, read_record, write_if_changed
+from tools.files import digest, holds, json_bytes, read_json, read_record, write_if_changed
 from tools.layout import PUBLISHED, Layout
 from tools.notebooks import Chapter, read_chapter
 
@@ -23,7 +23,7 @@ SEED = "seed"
 # How a chapter that judges claims gets what judges them.
 JUDGES = re.compile(r"^from icl_lib\.claims import .*\brecord\b", re.MULTILINE)
 OF_A_PAGE = {"claims": dict, "code": str, "cpu_seconds": int | float, "machine": str, "versions": str, "commit": str}
-OF_A_CLAIM = ("verdict", "measured")
+OF_A_CLAIM = {"verdict": str, "measured": str}
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Record:
         found = read_record(path_of(layout), seed=int, pages=dict)
         return cls(found.get("seed"), {name: page for name, page in found.get("pages", {}).items() if _is_whole(page)})
 
-    def of_claim(self, claim: Mapping[str, Any], one: Executed) -> dict[str, Any] | None:
-        """What is recorded of a claim of an executed page, None for nothing; `is_current`, whether of the same code."""
-        page = self.pages.get(one.page.name, {})
-        found = page.get("claims", {}).get(claim["id"])
-        if found is None:
-            return None
-        return {**found, SEED: self.seed, "is_current": page["code"] == _code(one.chapter, one.record["parts"])}
+    def of_claims(self, one: Executed) -> dict[str, dict[str, Any]]:
+        """What is recorded of the claims of an executed page, by id; `is_current` says whether its code is the same."""
+        page = self.pages.get(one.page.name)
+        if page is None:
+            return {}
+        more = {SEED: self.seed, "is_current": page["code"] == _code(one.chapter, one.record["parts"])}
+        return {name: {**claim, **more} for name, claim in page["claims"].items()}
 
 
 def path_of(layout: Layout) -> Path:
@@ -64,9 +64,11 @@ def judging(catalogue: Catalogue) -> list[Page]:
 def chapters(layout: Layout, catalogue: Catalogue, pages: Sequence[Page], seed: int) -> list[Chapter]:
     """The chapters of `pages`, of all that judge claims where none is named, with the root `seed`.
 
-    Raises `BookError` for a seed that a page has already, one below 0, pages without claims, and another seed than that
-    of the record where only some pages are named.
+    Raises `BookError` for another profile than the published one, a seed that a page has already, one below 0, pages
+    without claims, and another seed than that of the record where only some pages are named.
     """
+    if layout.profile != PUBLISHED:
+        raise BookError(f"PROFILE must be {PUBLISHED}, of which the record is, got {layout.profile}")
     known, chosen = Record.of(layout), judging(catalogue)
     if others := [page.name for page in pages if page not in chosen]:
         raise BookError(
@@ -83,9 +85,9 @@ def chapters(layout: Layout, catalogue: Catalogue, pages: Sequence[Page], seed: 
 
 def write(layout: Layout, catalogue: Catalogue, seed: int, done: Sequence[Executed]) -> Path:
     """Record what runs from another seed came to, and keep what is recorded of other pages from the same."""
-    known, judges = Record.of(layout), {page.name for page in judging(catalogue)}
+    known, names = Record.of(layout), {page.name for page in catalogue.notebooks}
     kept = known.pages if known.seed == seed else {}
-    pages = {name: page for name, page in kept.items() if name in judges}
+    pages = {name: page for name, page in kept.items() if name in names}
     pages |= {one.page.name: found(one) for one in done}
     write_if_changed(path_of(layout), json_bytes({SEED: seed, "pages": pages}))
     return path_of(layout)
@@ -109,12 +111,7 @@ def found(one: Executed) -> dict[str, Any]:
 
 def _is_whole(page: Any) -> bool:
     """Whether this is what `found` gives."""
-    if not isinstance(page, dict) or not all(isinstance(page.get(name), kind) for name, kind in OF_A_PAGE.items()):
-        return False
-    return all(
-        isinstance(claim, dict) and all(isinstance(claim.get(name), str) for name in OF_A_CLAIM)
-        for claim in page["claims"].values()
-    )
+    return holds(page, **OF_A_PAGE) and all(holds(claim, **OF_A_CLAIM) for claim in page["claims"].values())
 
 
 def _code(chapter: Chapter, parts: Mapping[str, str]) -> str:

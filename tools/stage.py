@@ -154,6 +154,7 @@ class Stager:
         claims: dict[str, dict[str, Any]] = {}
         replicated = replication.Record.of(self.layout)
         for one in executed:
+            again = replicated.of_claims(one)
             for path in sorted((one.output / "claims").glob("*.json")):
                 claim = read_json(path)
                 where = f"chapter {one.page.name}: claim {path.stem}"
@@ -162,8 +163,7 @@ class Stager:
                 _check_claim({**claim, "page": one.page.name}, where)
                 if claim["id"] in claims:
                     raise BookError(f"{where}: the id is taken by chapter {claims[claim['id']]['page']}")
-                more = {"page": one.page.name, "replicated": replicated.of_claim(claim, one)}
-                claims[claim["id"]] = {**claim, **more}
+                claims[claim["id"]] = {**claim, "page": one.page.name, "replicated": again.get(claim["id"])}
         return list(claims.values())
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy
 import pandas
@@ -14,7 +14,7 @@ from icl_lib.classification.fitted_steps import FittedSteps
 from icl_lib.classification.kernels import FIXED_RATE, LINEAR, OWN_TOKEN, SOFTMAX, KernelStep
 from icl_lib.classification.step_controls import NamedSteps
 from icl_lib.running.sweep import Experiment, sweep
-from icl_lib.statistics import Measurement, rounded
+from icl_lib.statistics import Measurement, over_repetitions, rounded
 
 STEPS = (LINEAR, SOFTMAX, OWN_TOKEN, FIXED_RATE)
 SIGNED = ("masked", "masked, β > 0", "masked, foreign rate")
@@ -76,9 +76,12 @@ def fitted_number(values: xarray.DataArray, groups: xarray.DataArray, step: int)
 
     See `sec-authors-numbers`.
     """
-    apart = groups.isel(step=step).values
-    error = float(apart.std(ddof=1)) / math.sqrt(len(apart))
-    return Measurement(float(values.isel(step=step)), error, freedom=len(apart) - 1)
+    return _repeated(float(values.isel(step=step)), groups.isel(step=step).values)
+
+
+def _repeated(value: float, apart: numpy.ndarray) -> Measurement:
+    """A fitted number with the error that the same fit on parts of the contexts tells."""
+    return replace(over_repetitions(apart), value=value)
 
 
 def fits_at(dimensions: Sequence[int], tuning: int, test: int, groups: int, seed: int) -> dict[int, FitsAt]:
@@ -135,14 +138,13 @@ def agreement_of_fits(found: Mapping[int, FitsAt], masked: bool = True) -> panda
 
 
 def _beside(ours: float, groups: numpy.ndarray, theirs: float, grids: tuple[float, ...]) -> dict[str, object]:
-    error = float(groups.std(ddof=1)) / math.sqrt(len(groups))
-    relative = error / abs(ours)
+    measured = _repeated(ours, groups)
+    relative = measured.standard_error / abs(ours)
     allowed = printed.allowed_ratio(relative, *grids)
     # The factor has our error alone; that of theirs is in what is allowed.
     factor = abs(math.log(abs(ours) / theirs)) / math.log(allowed)
     return {
-        "ours": ours, "relative_error": relative, "theirs": theirs,
-        "measured": Measurement(ours, error, freedom=len(groups) - 1),
+        "ours": ours, "relative_error": relative, "measured": measured, "theirs": theirs,
         "grid_ratio": math.prod(grids), "allowed": allowed,
         "agrees": printed.agrees_by_ratio(abs(ours), theirs, allowed),
         "excess": rounded(factor, scale=max(1.0, factor)),

@@ -233,34 +233,37 @@ def fit(
         step.check(batch)
     exact = [Scores(*(part.double() for part in batch)) for batch in scores]
 
-    few, few_y = _parts(exact, y, CONTEXTS_OF_A_WALK)
-
     def at(beta: float) -> tuple[tuple[float, ...], float]:
-        return fit_rate(torch.cat([step.checked_features(batch, beta) for batch in exact]), y)
+        return fit_rate(_features(step, exact, beta), y)
 
     if not step.has_width:
         return Fit(step, 1.0, *at(1.0))
     if step.family != "exponential" or step.heads == "two":
         signs = (1,)
     low, high = widths
+    few = _parts(exact, y, CONTEXTS_OF_A_WALK)
 
     def best(sign: int) -> Fit:
-        if low == high:
-            return Fit(step, sign * low, *at(sign * low))
-        size = minimise_over_widths(
-            lambda width: _loss_at(step, exact, y, sign * width),
-            low,
-            high,
-            lambda width: _loss_at(step, few, few_y, sign * width),
-        )
+        def loss(width: float) -> float:
+            return _loss_at(step, exact, y, sign * width)
+
+        def rough(width: float) -> float:
+            return _loss_at(step, *few, sign * width)
+
+        size = low if low == high else minimise_over_widths(loss, low, high, rough)
         return Fit(step, sign * size, *at(sign * size), _binds(size, low, high))
 
     return min(map(best, signs), key=lambda one: one.loss)
 
 
+def _features(step: KernelStep, scores: Sequence[Scores], beta: float) -> Tensor:
+    """The logits at η = 1 of the contexts of all batches, (B, C, heads)."""
+    return torch.cat([step.checked_features(batch, beta) for batch in scores])
+
+
 def _loss_at(step: KernelStep, scores: Sequence[Scores], y: Tensor, beta: float) -> float:
     """The loss at a width with the rate that fits; `NO_LOSS` where the kernel at a fixed rate leaves the numbers."""
-    features = torch.cat([step.checked_features(batch, beta) for batch in scores])
+    features = _features(step, scores, beta)
     return fit_rate(features, y)[1] if bool(torch.isfinite(features).all()) else NO_LOSS
 
 

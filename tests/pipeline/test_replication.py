@@ -63,10 +63,7 @@ def beside(layout: Layout) -> dict:
     """What is recorded of the claim, as a build of this checkout sees it."""
     page = load(layout).page("sums")
     (done,) = commands.execute_all(layout, [page], 1, Progress())
-    claim = json.loads((done.output / "claims" / "seeded.json").read_text())
-    found = replication.Record.of(layout).of_claim(claim, done)
-    assert found is not None
-    return found
+    return replication.Record.of(layout).of_claims(done)["seeded"]
 
 
 def test_another_verdict_from_another_seed_stands_on_the_scorecard_as_not_resolved(layout: Layout) -> None:
@@ -134,15 +131,20 @@ def test_only_pages_that_judge_claims_are_run_from_a_seed_that_is_another(layout
     assert replication.Record.of(layout).seed == 2
 
 
-def test_the_smoke_profile_has_no_record(layout: Layout) -> None:
+def test_the_smoke_profile_has_no_record_and_writes_none(layout: Layout) -> None:
     replicate(layout, 1)
-    assert replication.Record.of(Layout(layout.root, "smoke")).pages == {}
+    smoke, before = Layout(layout.root, "smoke"), (layout.book / "replication.json").read_bytes()
+    assert replication.Record.of(smoke).pages == {}
+    with pytest.raises(BookError, match="PROFILE must be paper, of which the record is, got smoke"):
+        replicate(smoke, 1)
+    assert (layout.book / "replication.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("paper", [1, 2])
 def test_the_cheapest_recorded_claim_of_each_paper_comes_out_again(paper: int, tmp_path: Path) -> None:
     """At the scale of the book, with the code of this checkout."""
-    layout = Layout(REPOSITORY)
+    # Nothing below the build folder of the checkout is touched: a build may be at work there.
+    layout = Layout(REPOSITORY, apart=str(tmp_path))
     record, catalogue = replication.Record.of(layout), load(layout)
     of_paper = {
         name: {key: claim for key, claim in page["claims"].items() if key.startswith(f"p{paper}-")}
@@ -151,7 +153,7 @@ def test_the_cheapest_recorded_claim_of_each_paper_comes_out_again(paper: int, t
     name = min((name for name in of_paper if of_paper[name]), key=lambda name: record.pages[name]["cpu_seconds"])
     assert record.seed is not None
     (chapter,) = replication.chapters(layout, catalogue, [catalogue.page(name)], record.seed)
-    (done,) = commands.run_in(tmp_path, layout, [chapter], 1)
+    (done,) = commands.run_in(layout.executed, layout, [chapter], 1)
     found = replication.found(done)["claims"]
     for key, claim in of_paper[name].items():
         assert found[key]["verdict"] == claim["verdict"]

@@ -105,7 +105,7 @@ class ScorecardDirective(SphinxDirective):
             ("Negative control", self._inline(claim["negative_control"])),
         ]
         if found := claim.get("replicated"):
-            told = f"{found['measured']}, {_told(found['verdict'])}{'' if found['is_current'] else ', by older code'}"
+            told = f"{found['measured']}, {_told(found['verdict'])}{_older(found)}"
             inside.append((f"From seed {found['seed']}", self._inline(told)))
         parts = [
             nodes.paragraph("", "", nodes.strong("", f"{name}. "), *content, classes=["claim-part"])
@@ -140,8 +140,11 @@ def again(claim: dict[str, Any]) -> list[nodes.Node]:
         told = "the same"
     else:
         told = _told(found["verdict"]) + ("" if found["verdict"] == "not resolved" else ", so not resolved")
-    older = "" if found["is_current"] else ", by older code"
-    return [nodes.paragraph("", f"seed {found['seed']}: {told}{older}", classes=["again"])]
+    return [nodes.paragraph("", f"seed {found['seed']}: {told}{_older(found)}", classes=["again"])]
+
+
+def _older(found: dict[str, Any]) -> str:
+    return "" if found["is_current"] else ", by older code"
 
 
 def _measured(claim: dict[str, Any]) -> str:
