@@ -26,7 +26,7 @@ LOCK := .venv-lock
 TOOLS := $(BIN)/python -m tools
 COMPILE := pip-compile --no-emit-index-url --no-emit-find-links --strip-extras --extra book --extra test
 
-.PHONY: help book test lint types unit smoke site-check gpu-check chapter lab reference recheck emulate bench replicate costs pdf archive lock clean
+.PHONY: help book test lint types unit smoke site-check gpu-check chapter lab reference recheck emulate bench replicate mutants costs pdf archive lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,11 +35,13 @@ book: $(STAMP) ## execute what has changed, check it with nbval, build the site:
 	@$(TOOLS) book --profile $(PROFILE)
 
 # Unit tests often wait, and Sphinx keeps one core busy, so the book is built and looked at meanwhile. What the unit
-# tests print comes at the end, all of it where one has failed.
+# tests print comes at the end, all of it where one has failed. LOOK=later leaves the browser to a `make site-check` of
+# the paper book, which has every page of this one.
 test: lint types ## lint, types, unit and pipeline tests, the book at smoke scale, in a browser, as on other processors
 	@mkdir -p _build
 	@$(MAKE) --no-print-directory unit >_build/unit.log 2>&1 & unit=$$!; trap 'kill $$unit 2>/dev/null' INT TERM; \
-		{ $(MAKE) --no-print-directory smoke && $(MAKE) --no-print-directory site-check PROFILE=smoke && \
+		{ $(MAKE) --no-print-directory smoke && \
+		$(if $(filter later,$(LOOK)),true,$(MAKE) --no-print-directory site-check PROFILE=smoke) && \
 		$(MAKE) --no-print-directory emulate PROFILE=smoke; }; book=$$?; \
 		wait $$unit && tail -n 1 _build/unit.log || { book=$$?; cat _build/unit.log; }; exit $$book
 
@@ -91,6 +93,9 @@ lab: $(STAMP) $(LAB)/$(notdir $(STAMP)) ## JupyterLab on the text notebooks
 replicate: $(STAMP) ## the claims from another root seed, recorded for the scorecard: make replicate SEED=1 C="kernel/rate"
 	@test -n "$(SEED)" || { echo 'make replicate needs SEED, a root seed that the book has not: make replicate SEED=1' >&2; exit 1; }
 	@$(TOOLS) replicate --profile $(PROFILE) --seed $(SEED) $(C)
+
+mutants: $(STAMP) ## faults put into the library on purpose: which of them no test kills (C="icl_lib.attention" for some modules)
+	@$(BIN)/python -m tests.mutants $(if $(C),--only $(C)) $(if $(T),--thorough)
 
 costs: $(STAMP) ## record what the pages of the last `make clean book` cost, for the time that later ones announce
 	@$(TOOLS) costs

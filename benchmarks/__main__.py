@@ -28,7 +28,7 @@ RESULTS = Path(__file__).parent / "results"
 def main() -> None:
     """Run the plan and write `results/<machine class>.json`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Time a training step, side by side.")
-    parser.add_argument("--device", choices=DEVICES, default=os.environ.get("DEVICE", "auto"))
+    parser.add_argument("--device", choices=DEVICES, default=os.environ.get("DEVICE") or "auto")
     parser.add_argument("--small", action="store_true", help="a small race that shows whether all runs; not recorded")
     arguments = parser.parse_args()
     device = choose(arguments.device)

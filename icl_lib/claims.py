@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from icl_lib.running.checked import checked
 from icl_lib.running.places import output_file
-from icl_lib.running.validation import check_choice, check_integer
+from icl_lib.running.validation import check_choice, check_instance, check_integer, check_limit
 from icl_lib.statistics import Measurement, within
 
 # Verdicts, as programs read them and as readers do.
@@ -48,11 +49,11 @@ class Claim:
     def __post_init__(self) -> None:
         check_integer("paper", self.paper, 1, 2)
         for name in ("low", "high"):
-            if math.isnan(getattr(self, name)):
-                raise ValueError(f"{name} must be a number, got nan")
+            check_limit(name, getattr(self, name))
         if not self.low <= self.high:
             raise ValueError(f"low must be at most high = {self.high}, got {self.low}")
         for field in dataclasses.fields(self):
+            check_instance(field.name, getattr(self, field.name), str if field.type is str else (int, float))
             if field.type is str and not getattr(self, field.name).strip():
                 raise ValueError(f"{field.name} must be a text that is not empty, got {getattr(self, field.name)!r}")
 
@@ -136,12 +137,14 @@ class Finding:
         )
 
 
+@checked()
 def describe(verdict: str) -> str:
     """The verdict as a reader says it."""
     check_choice("verdict", verdict, VERDICTS)
     return VERDICTS[verdict]
 
 
+@checked(result="any")
 def judge(claim: Claim, cases: Mapping[str, Measurement], control: Measurement) -> Finding:
     """The verdict.
 
@@ -178,6 +181,7 @@ def record(claim: Claim, cases: Mapping[str, Measurement], control: Measurement)
     return finding
 
 
+@checked()
 def answer(passed: bool | None) -> str:
     """An answer as a table prints it."""
     return {True: "yes", False: "no", None: "not resolved"}[passed]

@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from icl_lib.running.validation import check_integer, check_last_dimensions, check_number
+from icl_lib.running.checked import checked
+from icl_lib.running.validation import check_count, check_number
 
 Weights = tuple[Tensor, Tensor, Tensor]
 FourWeights = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -22,6 +23,7 @@ def _inputs_only(size: int, d: int, dtype: torch.dtype, device: torch.device | s
     return W
 
 
+@checked()
 def softmax_regression_step(
     n: int, d: int, rate: float, *, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None
 ) -> Weights:
@@ -30,8 +32,8 @@ def softmax_regression_step(
     x₁ is the step from 0 with the given rate; the constant channel centres b by its mean 1/n. A softmax over
     words on top gives f(x₁) on the query document. See `thm-layer-is-step`.
     """
-    check_integer("n", n, 1)
-    check_integer("d", d, 1)
+    check_count("n", n)
+    check_count("d", d)
     check_number("rate", rate)
     W = _inputs_only(d + 2, d, dtype, device)
     W_V = _square(d + 2, dtype, device)
@@ -40,6 +42,7 @@ def softmax_regression_step(
     return W, W.clone(), W_V
 
 
+@checked()
 def linear_regression_step(
     n: int, d: int, rate: float, *, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None
 ) -> Weights:
@@ -47,8 +50,8 @@ def linear_regression_step(
 
     W₁ = (rate/n) Σ y_i x_i is the step on (1/2n) Σ (⟨W, x_i⟩ − y_i)² from W₀ = 0. See `eq-linear-regression-step`.
     """
-    check_integer("n", n, 1)
-    check_integer("d", d, 1)
+    check_count("n", n)
+    check_count("d", d)
     check_number("rate", rate)
     W = _inputs_only(d + 1, d, dtype, device)
     W_V = _square(d + 1, dtype, device)
@@ -64,6 +67,7 @@ def _class_values(d: int, classes: int, gain: float, dtype: torch.dtype, device:
     return W_V
 
 
+@checked()
 def linear_classifier_step(
     n: int,
     d: int,
@@ -77,14 +81,15 @@ def linear_classifier_step(
 
     Logits (rate/n) Σ (y_i − 1/C)⟨x_i, x_query⟩ in the y-entry of the query. See `prop-linear-step`.
     """
-    check_integer("n", n, 1)
-    check_integer("d", d, 1)
-    check_integer("classes", classes, 2)
+    check_count("n", n)
+    check_count("d", d)
+    check_count("classes", classes, 2)
     check_number("rate", rate)
     W = _inputs_only(d + classes, d, dtype, device)
     return W, W.clone(), _class_values(d, classes, rate / n, dtype, device)
 
 
+@checked()
 def activated_classifier_step(
     n: int,
     d: int,
@@ -101,11 +106,12 @@ def activated_classifier_step(
     `attention.exponential_activation`, and k(x_query, x_i) itself at β = 1. The query's token has no value, so it is
     the same whether it is masked or not. See `prop-activated-step`.
     """
-    check_integer("n", n, 1)
+    check_count("n", n)
     check_number("rate", rate)
     return kernel_classifier_step(d, classes, beta, rate / n, dtype=dtype, device=device)
 
 
+@checked()
 def kernel_classifier_step(
     d: int,
     classes: int,
@@ -120,14 +126,15 @@ def kernel_classifier_step(
     Logits (rate/Z) Σ (y_i − 1/C) e^{β⟨x_i, x_query⟩}, Z the sum of the scores' exponentials. The query attends to
     itself unless it is masked, which adds e^{β‖x_query‖²} to Z. See `prop-kernel-step`.
     """
-    check_integer("d", d, 1)
-    check_integer("classes", classes, 2)
+    check_count("d", d)
+    check_count("classes", classes, 2)
     check_number("beta", beta)
     check_number("rate", rate)
     W = _inputs_only(d + classes, d, dtype, device) * math.sqrt(abs(beta))
     return math.copysign(1.0, beta) * W, W, _class_values(d, classes, rate, dtype, device)
 
 
+@checked("weights.0: e e_, weights.1: e e_, weights.2: e e_, W_P: e e_")
 def with_projection(weights: Weights, W_P: Tensor, *, scale: float = 1.0) -> FourWeights:
     """(W_Q, W_K, W_V, W_P): the layer with an output projection and scaled queries that `weights` are without.
 
@@ -136,7 +143,6 @@ def with_projection(weights: Weights, W_P: Tensor, *, scale: float = 1.0) -> Fou
     shape, a singular `W_P` and `scale` 0. See `lem-four-matrices`.
     """
     W_Q, W_K, W_V = weights
-    check_last_dimensions("W_P", W_P, e=W_V.shape[-1], e_=W_V.shape[-1])
     check_number("scale", scale)
     if scale == 0:
         raise ValueError("scale must not be 0, got 0")

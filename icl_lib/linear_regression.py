@@ -15,6 +15,7 @@ from icl_lib.alignment import cosine
 from icl_lib.attention import labelled_tokens
 from icl_lib.classification.contexts import Examples
 from icl_lib.running import training
+from icl_lib.running.checked import checked
 from icl_lib.running.device import DEVICES
 from icl_lib.running.streams import stream
 from icl_lib.running.validation import check_choice, check_integer, check_number
@@ -108,12 +109,14 @@ class Baseline:
         return result.assign(rate=("repetition", rates))
 
 
+@checked("moment: ... e e_, weights.W_Q: ... e e_, weights.W_K: ... e e_, weights.W_V: ... e e_")
 def query_weights(moment: Tensor, weights: training.Parameters, d: int) -> Tensor:
     """The vector w (..., d) with which the layer predicts ⟨w, x_query⟩.
 
     The y-entry of the query's update is Σ_j (W_V e_j)_y ⟨W_K e_j, W_Q e_query⟩ with e_query = (x_query, 0), so
     only the moment Σ_j e_j e_jᵀ (..., d+1, d+1) of the context matters: no token-by-token score is formed.
     """
+    check_integer("d", d, 1, moment.shape[-1] - 1)
     value = moment @ weights["W_V"][..., d, :].unsqueeze(-1)
     return (weights["W_Q"].mT @ (weights["W_K"] @ value)).squeeze(-1)[..., :d]
 

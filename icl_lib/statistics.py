@@ -3,15 +3,18 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from functools import cache
+from numbers import Real
+from typing import Any
 
 import numpy
 import xarray
 from numpy.typing import ArrayLike
 from scipy.stats import binom, binomtest, norm, t
 
-from icl_lib.running.validation import check_integer, check_number
+from icl_lib.running.checked import checked
+from icl_lib.running.validation import check_choice, check_count, check_filled, check_integer, check_limit, check_number
 
 # How many standard errors away from a limit a value must lie for it to be on one side of it, where the error itself is
 # known; from few repetitions it is not, and `margin` asks for more.
@@ -22,6 +25,8 @@ ROUNDING = 1e-3
 ROUNDING_ERROR = 1e-12
 # Below it a number is printed with an exponent.
 SMALLEST_PLAIN = 1e-5
+# Of larger values a spread leaves the numbers.
+LARGEST_VALUE = 1e150
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,14 +52,13 @@ class Measurement:
 
     def __post_init__(self) -> None:
         for name in ("value", "standard_error", "scale"):
-            number = getattr(self, name)
-            if isinstance(number, numpy.number):
-                object.__setattr__(self, name, number.item())
+            object.__setattr__(self, name, number_of(getattr(self, name)))
         check_number("value", self.value)
         check_number("standard_error", self.standard_error, minimum=0)
         check_number("scale", self.scale, minimum=0)
         if self.standard_error and self.scale:
             raise ValueError(f"scale must be 0 beside a standard error ({self.standard_error:g}), got {self.scale:g}")
+        check_limit("freedom", self.freedom)
         if not self.freedom >= 1:
             raise ValueError(f"freedom must be at least 1 degree of freedom, got {self.freedom}")
 
@@ -115,8 +119,17 @@ class Measurement:
         return Measurement(value, error, freedom=1 / shares if shares else math.inf)
 
 
+def _check_scale(scale: float | None) -> None:
+    if scale is not None:
+        check_number("scale", scale, minimum=0)
+
+
+@checked()
 def rounded(value: float, scale: float | None = None) -> Measurement:
     """A trained, fitted or drawn number without an error, read against `scale` (its own size if not given)."""
+    value, scale = number_of(value), None if scale is None else number_of(scale)
+    check_number("value", value)
+    _check_scale(scale)
     return Measurement(float(value), scale=abs(float(value)) if scale is None else float(scale))
 
 
@@ -126,12 +139,40 @@ def _quantile(limit: float, freedom: float) -> float:
     return limit if math.isinf(freedom) else float(t.isf(norm.sf(limit), freedom))
 
 
+def number_of(value: Any) -> Any:
+    """What an array of no dimension holds, of whatever library; all else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
+def finite_array(values: ArrayLike) -> numpy.ndarray:
+    """All values in a row; raises unless there is one and all are finite numbers."""
+    try:
+        array = numpy.asarray(values)
+    except ValueError:
+        raise ValueError("values must be numbers in an array, got rows of unequal length") from None
+    odd = isinstance(values, list | tuple) and not all(
+        isinstance(v, Real | list | tuple | numpy.ndarray) for v in values
+    )
+    if array.dtype.kind not in "bfiu" or odd or (isinstance(values, list) and any(isinstance(v, bool) for v in values)):
+        raise TypeError(f"values must be numbers, got an array of {array.dtype}")
+    if not array.ndim and isinstance(values, int | float) and not isinstance(values, numpy.number):
+        raise TypeError(f"values must be numbers in an array, got {values!r}")
+    if not array.size or not numpy.isfinite(array).all():
+        raise ValueError(f"values must hold at least one number, all finite, got shape {array.shape}")
+    numbers = array.astype(float).ravel()
+    if not numpy.abs(numbers).max() <= LARGEST_VALUE:
+        raise ValueError(f"values must be at most {LARGEST_VALUE:g} in size, got {numpy.abs(numbers).max():g}")
+    return numbers
+
+
+@checked()
 def over_repetitions(values: ArrayLike, scale: float | None = None) -> Measurement:
     """Mean over repetitions and its standard error; a single one has none and is read against `scale`, as `rounded`.
 
     `values` (repetition,). Equal ones have no error either and are read against their own size.
     """
-    array = numpy.asarray(values, dtype=float).ravel()
+    array = finite_array(values)
+    _check_scale(scale)
     if array.size < 2:
         return rounded(float(array.mean()), scale)
     if array.std() <= ROUNDING_ERROR * abs(array.mean()):
@@ -140,12 +181,14 @@ def over_repetitions(values: ArrayLike, scale: float | None = None) -> Measureme
     return Measurement(float(array.mean()), error, freedom=array.size - 1)
 
 
+@checked()
 def median(values: ArrayLike, scale: float | None = None) -> Measurement:
     """Median and its standard error, from two order statistics around it (Price and Bonett, 2001).
 
     A few values far out move neither. `values` (sample,); equal ones, or a single one, are read against `scale`.
     """
-    array = numpy.sort(numpy.asarray(values, dtype=float).ravel())
+    array = numpy.sort(finite_array(values))
+    _check_scale(scale)
     middle, size = float(numpy.median(array)), array.size
     rank = max(1, round((size + 1) / 2 - math.sqrt(size)))
     apart = float(array[size - rank] - array[rank - 1])
@@ -178,36 +221,46 @@ def _jackknifed(value: float, without_one: list[float]) -> Measurement:
     return Measurement(value, error, freedom=left.size - 1) if error > ROUNDING_ERROR * abs(value) else rounded(value)
 
 
+@checked()
 def least(cases: Mapping[str, Measurement]) -> tuple[str, Measurement]:
     """The case with the smallest value, by name."""
+    check_filled("cases", cases)
     return min(cases.items(), key=lambda case: case[1].value)
 
 
+@checked()
 def largest(cases: Mapping[str, Measurement]) -> tuple[str, Measurement]:
     """The case with the largest value, by name."""
+    check_filled("cases", cases)
     return max(cases.items(), key=lambda case: case[1].value)
 
 
+@checked(result="any")
 def within(measured: Measurement, low: float, high: float) -> bool | None:
     """Whether the value lies in [low, high]; None, not resolved, where a limit is within the value's `margin`."""
+    check_limit("low", low)
+    check_limit("high", high)
     margin = measured.margin()
     if low <= measured.value - margin and measured.value + margin <= high:
         return True
     return False if measured.value + margin < low or measured.value - margin > high else None
 
 
+@checked()
 def not_resolved_from(cases: Mapping[str, Measurement], chosen: str) -> list[str]:
     """The other cases whose difference from the one called `chosen` lies within its `margin`."""
+    check_choice("chosen", chosen, cases)
     apart = {name: other.minus(cases[chosen]) for name, other in cases.items() if name != chosen}
     return [name for name, difference in apart.items() if abs(difference.value) <= difference.margin()]
 
 
+@checked()
 def wilson(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
     """Wilson's interval for a share: all p with |successes/trials − p| ≤ z √(p(1 − p)/trials).
 
     Its length is not 0 where the share seen is 0 or 1.
     """
-    check_integer("trials", trials, 1)
+    check_count("trials", trials)
     check_integer("successes", successes, 0, trials)
     check_number("level", level, above=0, maximum=0.9999)
     found = binomtest(successes, trials).proportion_ci(level, method="wilson")
@@ -226,6 +279,8 @@ def _exponent(size: float, unit: int) -> int:
 
 def _rounded(value: float, unit: int, exponent: int) -> str:
     """`value` to 10**unit; never `-0.0`."""
-    number = round(Decimal(repr(value)).scaleb(-exponent), exponent - unit)
+    # As many digits as lie between the largest float and the least.
+    with localcontext(prec=700):
+        number = round(Decimal(repr(value)).scaleb(-exponent), exponent - unit)
     text = f"{number:f}" if unit < exponent else f"{number:.0f}"
     return (text.lstrip("-") if not number else text) + (f"e{exponent:+03d}" if exponent else "")

@@ -8,7 +8,7 @@ from torch import Tensor
 from icl_lib import linear_regression
 from icl_lib.classification import closeness as classification
 from icl_lib.classification.contexts import SphereClassification
-from icl_lib.softmax_regression import closeness, depth, readings
+from icl_lib.softmax_regression import closeness, depth, readings, word_closeness
 
 STEPS = 9
 
@@ -43,6 +43,12 @@ def reading_training(device: torch.device) -> Tensor:
     return reading(device, training_set=0)
 
 
+def word_training(device: torch.device) -> Tensor:
+    """The layer on windows of a real text."""
+    config = word_closeness.WordCloseness(6, 3, "windows", vocabulary=40, repetitions=2, steps=STEPS, batch=4)
+    return word_closeness.train_matrices(config, device)
+
+
 def reading(device: torch.device, training_set: int) -> Tensor:
     """The same on a fixed training set, if its size is not 0."""
     config = readings.Reading(n=6, d=3, repetitions=2, steps=STEPS, batch=4, training_set=training_set)
@@ -55,4 +61,5 @@ TRAININGS: list[Callable[[torch.device], Tensor]] = [
     linear_training,
     deep_training,
     reading_training,
+    word_training,
 ]

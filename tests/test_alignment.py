@@ -21,9 +21,25 @@ def test_metrics_are_those_of_the_sensitivities_by_autograd(n: int, d: int, seed
     # Through inner products a norm is good to about √ε of the terms.
     torch.testing.assert_close(model_diff(f, w, f2, w2), (J - J2).norm(), rtol=1e-10, atol=1e-7 * float(1 + J.norm()))
     expected = J @ J2 / (J.norm() * J2.norm()) if n > 1 else torch.zeros(()).double()
-    # Where one word takes all but a share δ, the terms are 1/δ² of the sum.
+    # Where one word takes all but a share δ, it is the definition that loses digits.
     rest = (1 - f.max()) * (1 - f2.max())
     torch.testing.assert_close(model_cos(f, w, f2, w2), expected, rtol=0, atol=1e-13 / max(float(rest), 1e-13))
+
+
+@pytest.mark.parametrize("gap", [5.0, 6.5, 8.0, 14.0, 20.0, 30.0])
+def test_single_precision_keeps_its_digits_near_one_hot_predictions(gap: float) -> None:
+    z, z2 = torch.tensor([gap, 0.3, 0, 0, 0]), torch.tensor([gap, 0, 0.7, 0, 0])
+    w, w2 = torch.tensor([1.0, 2.0]), torch.tensor([1.5, 1.0])
+    single = torch.softmax(z, -1), w, torch.softmax(z2, -1), w2
+    # Doubled precision has enough digits for the plain sum as far as a gap of 14, and for this one further on.
+    double = torch.softmax(z.double(), -1), w.double(), torch.softmax(z2.double(), -1), w2.double()
+    for metric in (model_cos, model_diff):
+        torch.testing.assert_close(metric(*single).double(), metric(*double), rtol=1e-5, atol=0)
+    if gap <= 14:
+        f, _, f2, _ = double
+        J, J2 = (torch.diag(p) - p.outer(p) for p in (f, f2))
+        inner = (J * J2).sum() / (J.norm() * J2.norm()) * torch.cosine_similarity(w.double(), w2.double(), dim=0)
+        torch.testing.assert_close(model_cos(*double), inner, rtol=1e-6, atol=0)
 
 
 @given(st.integers(2, 9), st.integers(1, 5), seeds)

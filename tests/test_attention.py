@@ -116,6 +116,21 @@ def test_a_masked_key_cannot_be_seen() -> None:
         assert torch.equal(a[[0, 2, 3]], b[[0, 2, 3]])
 
 
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+@pytest.mark.parametrize("shape", ["keys", "full"])
+def test_what_a_masked_token_holds_reaches_no_other(number: float, shape: str) -> None:
+    tokens, W = normal(0, 4, 3), normal(1, 3, 3)
+    mask = torch.tensor([True, False, True, True])
+    mask = mask if shape == "keys" else mask.expand(4, 4).clone()
+    other = tokens.clone()
+    other[1, 2] = number
+    for kind in ALL_KINDS.values():
+        found, expected = (self_attention(t, W, W, W, W, kind=kind, mask=mask) for t in (other, tokens))
+        assert torch.equal(found[[0, 2, 3]], expected[[0, 2, 3]])
+        with pytest.raises(ValueError, match="tokens must hold finite numbers, got nan or infinity"):
+            self_attention(other, W, W, W, kind=kind)
+
+
 def test_tokens_are_laid_out_as_the_papers_say() -> None:
     A, b, A_query = normal(0, 2, 3, 4), normal(1, 2, 3), normal(2, 2, 5, 4)
     tokens = softmax_regression_tokens(A, b, A_query)

@@ -1,9 +1,11 @@
 """Numbers with their errors: how they are printed, made and compared with a limit."""
 
 import math
+from typing import Any
 
 import numpy
 import pytest
+import torch
 import xarray
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,7 +100,7 @@ def test_a_difference_has_the_degrees_of_freedom_of_welch() -> None:
 
 @pytest.mark.parametrize("freedom", [0.5, 0, -1, math.nan])
 def test_a_freedom_below_one_is_refused(freedom: float) -> None:
-    with pytest.raises(ValueError, match="freedom must be at least 1 degree of freedom, got"):
+    with pytest.raises(ValueError, match=r"freedom must be (at least 1 degree of freedom|a number), got"):
         Measurement(1.0, 0.1, freedom=freedom)
 
 
@@ -176,3 +178,28 @@ def test_units_change_value_and_error() -> None:
 def test_bad_measurements_are_errors(arguments: tuple[float, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Measurement(*arguments)
+
+
+@pytest.mark.parametrize("values", [[2.5], [2.5, 2.5, 2.5]])
+def test_equal_values_have_their_mean_and_no_error(values: list[float]) -> None:
+    found = over_repetitions(values)
+    assert (found.value, found.standard_error, found.scale) == (2.5, 0.0, 2.5)
+
+
+def test_a_spread_above_rounding_is_an_error_however_many_there_are() -> None:
+    """Of a thousand values that differ by ten times what counts as equal."""
+    found = over_repetitions([1.0, 1.0 + 2e-11] * 500)
+    assert found.standard_error == pytest.approx(1e-11 / math.sqrt(999), rel=1e-3)
+
+
+def test_no_value_has_no_mean() -> None:
+    with pytest.raises((ValueError, RuntimeWarning)):
+        over_repetitions([])
+
+
+@pytest.mark.parametrize("kind", [float, numpy.float32, numpy.asarray, torch.tensor, xarray.DataArray])
+def test_a_number_may_stand_in_an_array_of_no_dimension(kind: Any) -> None:
+    """As a reduction of any library leaves it."""
+    assert rounded(kind(0.5), kind(2.0)) == Measurement(kind(0.5), scale=kind(2.0)) == Measurement(0.5, scale=2.0)
+    with pytest.raises(TypeError, match="value must be a finite number"):
+        rounded(torch.tensor([0.5, 0.5]))  # type: ignore[arg-type]

@@ -49,7 +49,7 @@ class Toy:
         return xarray.Dataset({"square": self.point**2, "threads": torch.get_num_threads()})
 
 
-def computed(log: str | Path, point: int | None = None) -> list[str]:
+def computed(log: str | Path, point: int | str | None = None) -> list[str]:
     """What was computed, one entry for each time."""
     pattern = "*" if point is None else f"{point}-*"
     return sorted(path.name for path in Path(log).glob(pattern))
@@ -59,3 +59,17 @@ def stored() -> int:
     """How many results are in the store."""
     folder = store_folder()
     return len(list(folder.glob("*.nc"))) if folder else 0
+
+
+@dataclass(frozen=True)
+class ToyOfMany(Toy):
+    """The same; those with equal `draws`, the point's parity, are computed together and leave one file more."""
+
+    @property
+    def draws(self) -> int:
+        return self.point % 2
+
+    @staticmethod
+    def compute_together(configs: "list[ToyOfMany]", device: torch.device) -> list[xarray.Dataset]:
+        Path(configs[0].log, f"together-{'-'.join(str(config.point) for config in configs)}").touch()
+        return [config.compute(device) for config in configs]

@@ -216,13 +216,13 @@ def _page(
         hint = "" if chapter != name else "; write it, or say in book/profiles.yml under `pages` which chapter it runs"
         raise BookError(f"page {name}: no file book/{chapter}.md{hint}")
     parameters = {**(overrides.get(chapter) or {}), **own, **(overrides.get(name) or {})}
-    is_notebook = _has_kernel(source)
+    is_notebook = has_kernel(source)
     if not is_notebook and (parameters or rerun):
         raise BookError(f"page {name}: book/{chapter}.md has no kernelspec in its header, so nothing can be run")
     return Page(name, chapter, source, is_notebook, rerun.get("title"), parameters, head_start)
 
 
-def _has_kernel(source: Path) -> bool:
+def has_kernel(source: Path) -> bool:
     """Whether the header of a text notebook names a kernel.
 
     Raises `BookError` for a page with code cells and no kernel: nothing would run them, and nobody would notice.

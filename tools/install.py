@@ -83,7 +83,8 @@ def install(root: Path, folder: Path, stamp: Path, extra: str) -> None:
         one.unlink(missing_ok=True)
     print(f"installing the packages of requirements.txt into {folder}", flush=True)
     python = str(folder / "bin" / "python")
-    pip = [python, "-I", "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+    # A module is compiled when it is first imported: most of those that are installed never are.
+    pip = [python, "-I", "-m", "pip", "install", "-qq", "--no-compile", "--disable-pip-version-check"]
     _run([*pip, "-r", str(root / "requirements.txt")])
     _run([*pip, "-e", f"{root}[{extra}]"] if extra else [*pip, "--no-deps", "-e", str(root)])
     told = subprocess.run([python, "-I", "-c", HELD], stdout=subprocess.PIPE, encoding="utf-8", check=True).stdout

@@ -12,7 +12,7 @@ import yaml
 from nbformat import NotebookNode
 
 from icl_lib.running.digest import changed_since_start
-from tools import costs, differences, interactive, labels, links, notebooks, pictures, provenance, replication
+from tools import costs, differences, interactive, labels, links, mutants, notebooks, pictures, provenance, replication
 from tools.catalogue import Catalogue, Page
 from tools.check import chapter_cells
 from tools.differences import Difference
@@ -47,7 +47,8 @@ CLAIM_FIELDS = (
 DATA_ROLE = re.compile(r"\{data\}`([^`]*\{[^`]*)`")
 BREAKABLE = re.compile(r"(?<=\d) ± (?=\d)|≈ (?=[-\d])")
 STAGING = Path(__file__).parent
-VERDICTS = ("holds", "conditional", "fails", "not resolved", "undecidable")
+# In the order in which they are counted.
+VERDICTS = ("holds", "conditional", "not resolved", "undecidable", "fails")
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,12 @@ class Stager:
         pages = [[page.name, page.chapter, page.title] for page in self.catalogue.pages]
         # All of them: staging again costs little, and the site is built anew only where its content has changed.
         tools = {path.name: digest_file(path) for path in sorted(STAGING.glob("*.py"))}
-        return digest([held, runs, pages, [asdict(one) for one in found], self.catalogue.contents, claims, tools])
+        records = [self.catalogue.contents, claims, mutants.told(self.layout)]
+        return digest([held, runs, pages, [asdict(one) for one in found], records, tools])
 
     def _sources(self) -> list[Path]:
         """Every file of the book that a page may use."""
-        out = ("reference", costs.FILE, replication.FILE)
+        out = ("reference", costs.FILE, replication.FILE, mutants.FILE)
         return [path for path in visible(self.layout.book) if path.relative_to(self.layout.book).parts[0] not in out]
 
     def _fill(
@@ -129,6 +131,7 @@ class Stager:
                 target.write_text(text, encoding="utf-8")
             else:
                 source = links.rewrite(_text(page, sources), page.chapter, page.name, runs)
+                source = source.replace(mutants.FENCE, mutants.told(self.layout))
                 target.write_text(_below_title(source, text), encoding="utf-8")
         (new / EXTRA).mkdir(exist_ok=True)
         for name, path in self._figure_data(executed).items():

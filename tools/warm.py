@@ -39,9 +39,11 @@ PRELOADED = (
         "scipy.stats",
         "pandas",
         "xarray",
-        "h5netcdf",
+        "scipy.io",
     ),
-    *("joblib", "dask", "matplotlib.pyplot", "myst_nb", "IPython"),
+    # What the first result, the first sweep and the first classifier import would be imported in every child.
+    *("dask.array", "distributed", "sklearn.linear_model", "sklearn.neighbors", "sklearn.datasets"),
+    *("joblib", "matplotlib.pyplot", "matplotlib.backends.backend_svg", "myst_nb", "IPython"),
     *("ipykernel.kernelapp", "jupyter_client", "nbclient", "papermill.execute", "pytest", "nbval.plugin"),
 )
 # Read when a module is imported or the interpreter starts: all children of a keeper share them.

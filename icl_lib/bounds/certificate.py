@@ -16,7 +16,8 @@ from math import factorial
 import numpy
 from numpy.typing import NDArray
 
-from icl_lib.running.validation import check_integer
+from icl_lib.running.checked import checked
+from icl_lib.running.validation import check_count
 
 #: A polynomial in the barycentric coordinates (1 − p − t − τ, p, t, τ): integer coefficient of each monomial.
 Polynomial = dict[tuple[int, int, int, int], int]
@@ -116,6 +117,7 @@ def _here(sign: int, Q: Polynomial) -> Polynomial:
     return _times(_scaled(2 * sign, P), _sum(others, _times(ONE, _scaled(2, Q))))
 
 
+@checked()
 def bernstein(polynomial: Polynomial) -> NDArray[numpy.object_]:
     """24 times the Bernstein coefficients, as a symmetric tensor (4, 4, 4, 4) of integers; entry iiii is vertex i."""
     tensor = numpy.zeros((4,) * DEGREE, dtype=object)
@@ -128,12 +130,13 @@ def bernstein(polynomial: Polynomial) -> NDArray[numpy.object_]:
     return tensor
 
 
+@checked()
 def prove(polynomial: Polynomial, limit: Fraction, most: int = 200_000) -> Outcome:
     """Whether polynomial ≤ limit on the simplex, by subdivision in exact arithmetic.
 
     Stops with `proved=False` at a vertex above the limit, or after `most` tetrahedra. See `thm-curvature`.
     """
-    check_integer("most", most, 1)
+    check_count("most", most)
     corners = numpy.array([[[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]], dtype=object)
     tensors, scale, examined, attained = bernstein(polynomial)[None], 24, 0, Fraction(-(10**9))
     for generation in itertools.count(1):

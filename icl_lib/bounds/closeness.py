@@ -16,7 +16,8 @@ from icl_lib.bounds.sharp import tanh_law
 from icl_lib.bounds.shifts import prediction_remainder, prediction_shift
 from icl_lib.bounds.spread import centre, centred_norm, diameter, norm, osc, spectral_norm
 from icl_lib.constructions import Weights
-from icl_lib.running.validation import check_integer, check_last_dimensions, check_number
+from icl_lib.running.checked import checked
+from icl_lib.running.validation import check_count, check_dtype, check_integer, check_number
 from icl_lib.softmax_regression.problem import gradient
 
 PAGE = "bounds/shifts-and-closeness"
@@ -29,11 +30,13 @@ def _rank_one(v: Tensor, x: Tensor) -> Tensor:
     return v.unsqueeze(-1) * x.unsqueeze(-2) / x.square().sum(-1)[..., None, None]
 
 
+@checked("A: ... n d, x: ... d, dx: ... d")
 def mirrored_shift(A: Tensor, x: Tensor, dx: Tensor) -> Tensor:
     """ΔA = −A Δx xᵀ/‖x‖²: obeys both bounds and moves f the other way, shape (..., n, d). See `prop-mirrored-shift`."""
     return -_rank_one(apply(A, dx), x)
 
 
+@checked("A: ... n d, x: ... d, dx: ... d")
 def matching_shift(A: Tensor, x: Tensor, dx: Tensor) -> Tensor:
     """ΔA* = P A Δx xᵀ/‖x‖², the least step of A with f((A + ΔA*)x) = f(A(x + Δx)), shape (..., n, d).
 
@@ -42,6 +45,7 @@ def matching_shift(A: Tensor, x: Tensor, dx: Tensor) -> Tensor:
     return _rank_one(centre(apply(A, dx)), x)
 
 
+@checked("x: ..., dA: ..., A: ..., dx: ...")
 def triangle_bound(x: Tensor, dA: Tensor, A: Tensor, dx: Tensor) -> Tensor:
     """√2 tanh(S/(2√2)), S = ‖x‖‖ΔA‖ + ‖A‖‖Δx‖, from the four norms (...): bound on ‖Δ_SA − Δ_GD‖₂, shape (...).
 
@@ -50,6 +54,7 @@ def triangle_bound(x: Tensor, dA: Tensor, A: Tensor, dx: Tensor) -> Tensor:
     return math.sqrt(2) * torch.tanh((x * dA + A * dx) / (2 * math.sqrt(2)))
 
 
+@checked()
 def mirror_images(x: float, dA: float, A: float, dx: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Two words in two dimensions with these four norms that attain `triangle_bound`: x, ΔA, A, Δx.
 
@@ -66,6 +71,7 @@ def mirror_images(x: float, dA: float, A: float, dx: float) -> tuple[Tensor, Ten
     return point, -dA * apart * point / x, A * apart * e, dx * e
 
 
+@checked("A: ... n d, dA: ... n d, x: ... d, dx: ... d")
 def mismatch(A: Tensor, dA: Tensor, x: Tensor, dx: Tensor) -> Tensor:
     """μ = P(ΔA x − A Δx), shape (..., n): 0 exactly where the two steps give the same prediction.
 
@@ -74,13 +80,14 @@ def mismatch(A: Tensor, dA: Tensor, x: Tensor, dx: Tensor) -> Tensor:
     return centre(apply(dA, x) - apply(A, dx))
 
 
+@checked("A: ... n d, b: ... n, z: ... n, eta: ..., s: ...")
 def attention_step(A: Tensor, b: Tensor, z: Tensor, eta: Tensor, s: Tensor, heads: int = 1) -> Tensor:
     """Logits after one softmax-attention layer that imitates a descent step, shape (..., n).
 
     With r = b − softmax(z), one head adds (η/s) Σ_j softmax_j(s⟨a_i, a_j⟩ + z_j) r_j to z_i; two heads add half
     the difference of that sum at s and at −s. eta, s have shape (...). See `thm-one-head` and `thm-two-heads`.
     """
-    _check(A, z, heads)
+    check_integer("heads", heads, 1, 2)
     scores = s[..., None, None] * (A @ A.mT)
     r = b - z.softmax(-1)
 
@@ -91,21 +98,17 @@ def attention_step(A: Tensor, b: Tensor, z: Tensor, eta: Tensor, s: Tensor, head
     return z + (eta / s).unsqueeze(-1) * update
 
 
-def _check(A: Tensor, z: Tensor, heads: int) -> None:
-    check_integer("heads", heads, 1, 2)
-    check_last_dimensions("A", A, n=None, d=None)
-    check_last_dimensions("z", z, n=A.shape[-2])
-
-
+@checked()
 def attention_weights(d: int, eta: float, s: float, *, dtype: torch.dtype = torch.float64) -> Weights:
     """(W_Q, W_K, W_V), each (d+3, d+3): on tokens (a_j, z_j, r_j, 1), softmax attention writes the one-head step.
 
     Query (s a_i, 1), key (a_j, z_j), value (η/s) r_j in the z-entry; the caller adds the residual z_i.
     See `thm-one-head`.
     """
-    check_integer("d", d, 1)
+    check_count("d", d)
     check_number("eta", eta)
     check_number("s", s, above=0)
+    check_dtype("dtype", dtype)
     W_Q, W_K, W_V = (torch.zeros(d + 3, d + 3, dtype=dtype) for _ in range(3))
     W_Q[:d, :d] = s * torch.eye(d, dtype=dtype)
     W_Q[d, d + 2] = 1
@@ -114,13 +117,14 @@ def attention_weights(d: int, eta: float, s: float, *, dtype: torch.dtype = torc
     return W_Q, W_K, W_V
 
 
+@checked("A: ... n d, b: ... n, z: ... n, eta: ..., s: ...")
 def attention_error(A: Tensor, b: Tensor, z: Tensor, eta: Tensor, s: Tensor, heads: int = 1) -> Tensor:
     """Logits of the attention step minus those of the descent step, up to the constant that softmax removes.
 
     Computed from the remainder of the shift beyond its linear part, so it is accurate however small s is.
     See `thm-one-head` and `thm-two-heads`.
     """
-    _check(A, z, heads)
+    check_integer("heads", heads, 1, 2)
     return eta.unsqueeze(-1) * _remainder(A, b - z.softmax(-1), z, s, heads)
 
 
@@ -130,13 +134,14 @@ def _remainder(A: Tensor, r: Tensor, z: Tensor, s: Tensor, heads: int) -> Tensor
     h_i(s) = Σ_j softmax_j(s⟨a_i, a_j⟩ + z_j) r_j.
     """
     scores = s[..., None, None] * (A @ A.mT)
-    start = z.unsqueeze(-2).expand_as(scores)
+    start, scores = torch.broadcast_tensors(z.unsqueeze(-2), scores)
     forward = prediction_remainder(start, scores)
     if heads == 2:
         forward = 0.5 * (forward - prediction_remainder(start, -scores))
     return apply(forward, centre(r)) / s.unsqueeze(-1)
 
 
+@checked("A: ... n d, r: ... n, eta: ..., s: ...")
 def attention_error_bound(A: Tensor, r: Tensor, eta: Tensor, s: Tensor, heads: int = 1) -> Tensor:
     """η s D²V/(12√3) for one head, η s² D³V/48 for two: bound on every entry of the error, shape (...).
 
@@ -147,37 +152,40 @@ def attention_error_bound(A: Tensor, r: Tensor, eta: Tensor, s: Tensor, heads: i
     return eta * s * D.square() * V * C_3 / 2 if heads == 1 else eta * s.square() * D**3 * V * C_4 / 6
 
 
+@checked("A: ... n d, b: ... n, z: ... n, eta: ..., s: ...")
 def cross_entropy_error(A: Tensor, b: Tensor, z: Tensor, eta: Tensor, s: Tensor) -> Tensor:
     """Logits of plain attention, z_i + (ηn/s) Σ_j softmax_j(s⟨a_i, a_j⟩) r_j, minus those of the step on −Σ b log f.
 
     Needs Σ b = 1. Bounded by n times `attention_error_bound`. See `thm-cross-entropy`.
     """
-    _check(A, z, heads=1)
     return A.shape[-2] * eta.unsqueeze(-1) * _remainder(A, b - z.softmax(-1), torch.zeros_like(z), s, heads=1)
 
 
+@checked("A: ... n d, b: ... n, x0: ... d, eta: ...")
 def descent_logits(A: Tensor, b: Tensor, x0: Tensor, eta: Tensor, steps: int) -> Tensor:
     """Logits A x_t of gradient descent from x0, t = 0 … steps, shape (steps + 1, ..., n). See `cor-depth`."""
-    check_integer("steps", steps, 1)
+    check_count("steps", steps)
     x, logits = x0, [apply(A, x0)]
     for _ in range(steps):
         x = x - eta.unsqueeze(-1) * gradient(A, x, b)
         logits.append(apply(A, x))
-    return torch.stack(logits)
+    return torch.stack(torch.broadcast_tensors(*logits))
 
 
+@checked("A: ... n d, b: ... n, z0: ... n, eta: ..., s: ...")
 def attention_logits(A: Tensor, b: Tensor, z0: Tensor, eta: Tensor, s: Tensor, steps: int, heads: int = 1) -> Tensor:
     """Logits after t = 0 … steps attention layers, a softmax unit between them, shape (steps + 1, ..., n).
 
     See `cor-depth`.
     """
-    check_integer("steps", steps, 1)
+    check_count("steps", steps)
     logits = [z0]
     for _ in range(steps):
         logits.append(attention_step(A, b, logits[-1], eta, s, heads))
-    return torch.stack(logits)
+    return torch.stack(torch.broadcast_tensors(*logits))
 
 
+@checked("A: ... n d, b: ... n, eta: ..., s: ...", counts=("steps",))
 def depth_bound(A: Tensor, b: Tensor, eta: Tensor, s: Tensor, steps: int) -> Tensor:
     """ε ((1 + γ)^T − 1)/γ ≥ ‖P(ẑ_T − z_T)‖₂ for one head, T = `steps`, shape (...). See `cor-depth`."""
     D = osc(A @ A.mT).amax(-1)
@@ -187,6 +195,7 @@ def depth_bound(A: Tensor, b: Tensor, eta: Tensor, s: Tensor, steps: int) -> Ten
     return epsilon * sum((1 + gamma) ** t for t in range(steps))
 
 
+@checked("A: ... n d, b: ... n, eta: ..., s: ...")
 def sensitivity_gap(A: Tensor, b: Tensor, eta: Tensor, s: Tensor) -> Tensor:
     """max_i ‖η Cov_{w_i}(a, b) − η Cov_unif(a, b)‖: query sensitivities of attention and descent at x₀ = 0.
 
@@ -200,6 +209,7 @@ def sensitivity_gap(A: Tensor, b: Tensor, eta: Tensor, s: Tensor) -> Tensor:
     return eta * norm((h * values.unsqueeze(-2)) @ rows - product).amax(-1)
 
 
+@checked("A: ... n d, b: ... n, eta: ..., s: ...")
 def sensitivity_gap_bound(A: Tensor, b: Tensor, eta: Tensor, s: Tensor) -> Tensor:
     """⅛ η s diam(A) D osc(b), shape (...). See `prop-sensitivity`."""
     return C_3_MIXED * eta * s * diameter(A) * osc(A @ A.mT).amax(-1) * osc(b)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from icl_lib.bounds.inequality import Inequality, Setting, Side
 from icl_lib.bounds.spread import osc
+from icl_lib.running.checked import checked
 
 PAGE = "bounds/sharp-bounds"
 
@@ -22,27 +23,32 @@ C_3_MIXED = 1 / 8
 C_4 = 1 / 8
 
 
+@checked("f: ... n, v: ... n")
 def centred(f: Tensor, v: Tensor) -> Tensor:
     """v − E_f v, shape (..., n). See `eq-cumulants`."""
     return v - (f * v).sum(-1, keepdim=True)
 
 
+@checked("f: ... n, v: ... n, w: ... n")
 def covariance(f: Tensor, v: Tensor, w: Tensor) -> Tensor:
     """Cov_f(v, w) = vᵀ J w, the first derivative of E[w] along v. See `eq-cumulants`."""
     return (f * centred(f, v) * centred(f, w)).sum(-1)
 
 
+@checked("f: ... n, v: ... n, w: ... n, k: ... n")
 def third_cumulant(f: Tensor, v: Tensor, w: Tensor, k: Tensor) -> Tensor:
     """κ₃(v, w, k) = E_f[ṽ w̃ k̃]. See `eq-cumulants`."""
     return (f * centred(f, v) * centred(f, w) * centred(f, k)).sum(-1)
 
 
+@checked("f: ... n, k: ... n, v: ... n")
 def fourth_cumulant(f: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """κ₄(k, k, k, v) = E_f[k̃³ ṽ] − 3 E_f[k̃²] E_f[k̃ ṽ]. See `lem-cumulants`."""
     k, v = centred(f, k), centred(f, v)
     return (f * k**3 * v).sum(-1) - 3 * (f * k.square()).sum(-1) * (f * k * v).sum(-1)
 
 
+@checked("f: ... n, k: ... n")
 def largest_second_moment(f: Tensor, k: Tensor) -> Tensor:
     """E_f[g²] over osc(k)⁶ with g = k̃³ − 3 Var(k) k̃, shape (...): at most 1/16, which proves C_4 = 1/8.
 

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from icl_lib.bounds.cumulants import C_3, C_4, centred, fourth_cumulant
 from icl_lib.bounds.inequality import Inequality, Setting, Side, apply
-from icl_lib.bounds.sharp import jacobian_norm
+from icl_lib.bounds.sharp import jacobian, jacobian_norm
 from icl_lib.bounds.shifts import prediction_shift
 from icl_lib.bounds.spread import centre, centred_norm, diameter, eigenvalues, norm, osc, spectral_norm
-from icl_lib.running.validation import check_last_dimensions, check_number
+from icl_lib.running.checked import checked
+from icl_lib.running.validation import check_number
 from icl_lib.softmax_regression.problem import apply_softmax_jacobian, gradient, hessian, loss
 
 PAGE = "bounds/curvature"
@@ -34,24 +35,24 @@ ATTAINED_ABOVE = 13 / 384 + 55 * math.sqrt(33) / 1152
 ATTAINED_BELOW = -(13 / 384 - 55 * math.sqrt(33) / 1152)
 
 
+@checked("f: ... n, b: ... n")
 def curvature_matrix(f: Tensor, b: Tensor) -> Tensor:
     """B = J² + diag(f∘c̃) − (f∘c̃)fᵀ − f(f∘c̃)ᵀ, the Hessian of L in the logits, shape (..., n, n).
 
     See `prop-derivatives`.
     """
-    check_last_dimensions("b", b, n=f.shape[-1])
     fc = f * centred(f, f - b)
-    J = torch.diag_embed(f) - f.unsqueeze(-1) * f.unsqueeze(-2)
+    J = jacobian(f)
     cross = fc.unsqueeze(-1) * f.unsqueeze(-2)
     return J @ J + torch.diag_embed(fc) - cross - cross.mT
 
 
+@checked("f: ... n, b: ... n")
 def laplacian_weights(f: Tensor, b: Tensor) -> Tensor:
     """ω_kl = f_k f_l (2f_k + 2f_l − b_k − b_l − 3‖f‖² + 2⟨f, b⟩), 0 on the diagonal, shape (..., n, n).
 
     vᵀBv = Σ_{k<l} ω_kl (v_k − v_l)². See `prop-cumulant-form`.
     """
-    check_last_dimensions("b", b, n=f.shape[-1])
     part = 2 * f - b
     level = 2 * (f * b).sum(-1) - 3 * f.square().sum(-1)
     bracket = part.unsqueeze(-1) + part.unsqueeze(-2) + level[..., None, None]
@@ -59,6 +60,7 @@ def laplacian_weights(f: Tensor, b: Tensor) -> Tensor:
     return weights * (1 - torch.eye(f.shape[-1], dtype=f.dtype, device=f.device))
 
 
+@checked("f: ... n, b: ... n, v: ... n")
 def third_derivative(f: Tensor, b: Tensor, v: Tensor) -> Tensor:
     """d³L[v, v, v] = 3⟨Jv, f∘(ṽ² − Var v)⟩ + κ₄(v, v, v, c), shape (...). See `prop-cumulant-form`."""
     w = centred(f, v)
@@ -66,6 +68,7 @@ def third_derivative(f: Tensor, b: Tensor, v: Tensor) -> Tensor:
     return 3 * (f * w * second).sum(-1) + fourth_cumulant(f, v, f - b)
 
 
+@checked("b: ... n")
 def third_derivative_bound(b: Tensor) -> Tensor:
     """1/√6 + (1 + osc b)/2√2: Lipschitz constant of ∇²L in units of ‖PA‖³, shape (...).
 
@@ -90,23 +93,28 @@ def third_derivative_of_two_words() -> float:
 TWO_WORDS_THIRD = third_derivative_of_two_words()
 
 
+@checked("A: ... n d")
 def gradient_lipschitz(A: Tensor) -> Tensor:
     """0.30812 ‖PA‖²: Lipschitz constant of ∇L for every sub-stochastic target, shape (...). See `thm-curvature`."""
     return UPPER * centred_norm(A).square()
 
 
+@checked("A: ... n d", result="any")
 def safe_rate(A: Tensor) -> Tensor:
-    """η = 1/(0.30812 ‖PA‖²): from any x one step lowers L by at least ½η‖∇L‖², shape (...). See `cor-descent`."""
+    """η = 1/(0.30812 ‖PA‖²): from any x one step lowers L by at least ½η‖∇L‖², shape (...).
+
+    Infinite where all words are equal: nothing moves there. See `cor-descent`.
+    """
     return 1 / gradient_lipschitz(A)
 
 
+@checked("A: ... n d, b: ... n", result="any")
 def local_safe_rate(A: Tensor, b: Tensor) -> Tensor:
     """The largest η that the local descent corollary allows at x₀ = 0, shape (...).
 
     η = min(r/osc(A∇L(0)), n e^(−r)/((2e^r/n + osc b)‖PA‖²)) at the r where both agree; r by bisection. The first
     grows with r, the second falls. See `prop-first-step`.
     """
-    check_last_dimensions("b", b, n=A.shape[-2])
     n = A.shape[-2]
     zero = torch.zeros_like(A[..., 0, :])
     spread = osc(apply(A, gradient(A, zero, b)))
@@ -124,13 +132,13 @@ def local_safe_rate(A: Tensor, b: Tensor) -> Tensor:
     return curvature_rate(high)
 
 
+@checked("A: ... n d")
 def convexity_weight(A: Tensor, strength: float) -> Tensor:
     """w² = 0.24041 + l/σ_min(A)²: L + ½‖diag(w)Ax‖² is l-strongly convex, l = `strength` > 0, shape (...).
 
     For sub-stochastic targets; raises `ValueError` where A lacks full column rank. See `cor-convexity`.
     """
     check_number("strength", strength, above=0)
-    check_last_dimensions("A", A, n=None, d=None)
     values, (n, d) = torch.linalg.svdvals(A), A.shape[-2:]
     if d > n or bool((values[..., -1] <= n * torch.finfo(A.dtype).eps * values[..., 0]).any()):
         raise ValueError("A must have full column rank, or no weight makes the problem strongly convex")

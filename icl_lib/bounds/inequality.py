@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from icl_lib.running.checked import checked
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -45,6 +47,7 @@ class Setting:
         return apply(self.B - self.A, self.x)
 
 
+@checked("A: ... n d, x: ... d")
 def apply(A: Tensor, x: Tensor) -> Tensor:
     """A x for A (..., n, d) and x (..., d), shape (..., n)."""
     return (A @ x.unsqueeze(-1)).squeeze(-1)
@@ -110,6 +113,7 @@ class Inequality:
         return replace(self, right=scaled, key=f"{self.key} × {factor:g}")
 
 
+@checked("setting.A: ... n d, setting.x: ... d")
 def rounding(setting: Setting) -> Tensor:
     """τ = 8 (n + d) ε (1 + max|Ax|) in the setting's dtype, shape (...): the error stated for every pair."""
     n, d = setting.A.shape[-2:]

@@ -17,6 +17,7 @@ import numpy
 from numpy.typing import NDArray
 
 from icl_lib.bounds.certificate import Polynomial
+from icl_lib.running.checked import checked
 from icl_lib.running.validation import check_integer
 
 Array = NDArray[numpy.float64]
@@ -38,6 +39,7 @@ class Outcome:
     boxes: int
 
 
+@checked()
 def prove(polynomial: Polynomial, limit: Fraction, most: int = 20_000_000) -> Outcome:
     """Whether polynomial ≤ limit on the simplex p, t, τ ≥ 0, p + t + τ ≤ 1, by halving boxes.
 
@@ -45,6 +47,8 @@ def prove(polynomial: Polynomial, limit: Fraction, most: int = 20_000_000) -> Ou
     """
     check_integer("most", most, 1)
     plain = in_three_variables(polynomial)
+    if not plain:
+        raise ValueError("polynomial must have a coefficient that is not 0, got none")
     barycentric: Terms = {exponents: k for exponents, k in polynomial.items() if k}
     # A float just below the limit, so that what is compared is never too generous.
     below = numpy.nextafter(float(limit), -numpy.inf)
@@ -66,6 +70,7 @@ def prove(polynomial: Polynomial, limit: Fraction, most: int = 20_000_000) -> Ou
     return Outcome(False, boxes)
 
 
+@checked()
 def in_three_variables(polynomial: Polynomial) -> Terms:
     """The polynomial in (p, t, τ) alone, 1 − p − t − τ multiplied out; the coefficients stay integers."""
     total: Counter[tuple[int, ...]] = Counter()
@@ -81,6 +86,7 @@ def in_three_variables(polynomial: Polynomial) -> Terms:
     return {key: coefficient for key, coefficient in total.items() if coefficient}
 
 
+@checked()
 def upper_bound(terms: Terms, low: Array, high: Array) -> Array:
     """At least the maximum of Σ k Π v_i^e_i over 0 ≤ low ≤ v ≤ high, for boxes (variables, boxes), shape (boxes).
 

@@ -12,34 +12,36 @@ from icl_lib.bounds.cumulants import centred, covariance
 from icl_lib.bounds.curvature import curvature_matrix, safe_rate
 from icl_lib.bounds.inequality import Inequality, Setting, apply
 from icl_lib.bounds.newton import line_search_descent, newton
+from icl_lib.bounds.sharp import jacobian
 from icl_lib.bounds.spread import centre, eigenvalues, norm, osc, spectral_norm
-from icl_lib.running.validation import check_last_dimensions
+from icl_lib.running.checked import checked
 from icl_lib.softmax_regression.problem import gradient, hessian, loss
 
 PAGE = "bounds/landscape"
 
 
+@checked("f: ... n, b: ... n")
 def curvature_floor(f: Tensor, b: Tensor) -> Tensor:
     """min f − ‖c̃‖_∞, shape (...): B ⪰ this times J, so L is convex in the logits where it is ≥ 0.
 
     c = f − b, c̃ = c − E_f c. See `prop-local-convexity`.
     """
-    check_last_dimensions("b", b, n=f.shape[-1])
     return f.amin(-1) - centred(f, f - b).abs().amax(-1)
 
 
+@checked("A: ... n d")
 def least_singular_value(A: Tensor) -> Tensor:
     """σ of PA that belongs to rank n − 1, shape (...): 0 where the rank is less, and so for n > d + 1; n ≥ 2.
 
     See `thm-pl`.
     """
-    check_last_dimensions("A", A, n=None, d=None)
     n, d = A.shape[-2:]
     if n - 1 > d:
         return torch.zeros(A.shape[:-2], dtype=A.dtype, device=A.device)
     return torch.linalg.svdvals(centre(A, dim=-2))[..., n - 2]
 
 
+@checked("A: ... n d, b: ... n, start: ...")
 def pl_constant(A: Tensor, b: Tensor, start: Tensor) -> Tensor:
     """μ = σ²(min b − √(2 L₀))₊², shape (...): along descent from a point of loss L₀, ‖∇L‖² ≥ 2μL.
 
@@ -75,14 +77,17 @@ class Caught(NamedTuple):
     undecided: Tensor
 
 
+@checked("A: ... n d, b: ... n")
 def caught_from_zero(A: Tensor, b: Tensor, iterations: int = 300) -> Caught:
     """Whether descent with line search from 0, finished by Newton's method, ends at a local minimum with L > 1e-6.
 
     Both parts are boolean (...). Undecided: ‖∇L‖ > 1e-8 at the end, or a Hessian that is not positive definite there.
     See `prop-spurious`.
     """
-    zero = torch.zeros_like(A[..., 0, :])
-    near = line_search_descent(A, b, zero, safe_rate(A), iterations=iterations).x
+    zero, rate = torch.zeros_like(A[..., 0, :]), safe_rate(A)
+    if not bool((torch.isfinite(rate) & (rate > 0)).all()):
+        raise ValueError("A must have words that differ by more than rounding, got a safe rate of 0 or infinity")
+    near = line_search_descent(A, b, zero, rate, iterations=iterations).x
     x = newton(A, b, near, iterations=200).x
     high = loss(A, x, b) > 1e-6
     settled = (norm(gradient(A, x, b)) <= 1e-8) & (eigenvalues(hessian(A, x, b))[..., 0] > 0)
@@ -123,21 +128,43 @@ PL = Inequality(
     label="thm-pl",
     page=PAGE,
     left=lambda p: 2 * (least_singular_value(p.A) * _f(p).amin(-1)).square() * loss(p.A, p.x, _target(p)),
-    right=lambda p: norm(apply(centre(p.A, dim=-2).mT, apply(_jacobian(p), _f(p) - _target(p)))).square(),
+    right=lambda p: norm(apply(centre(p.A, dim=-2).mT, apply(jacobian(_f(p)), _f(p) - _target(p)))).square(),
     fails_at=0.98,
     least_n=2,
     magnitude=lambda p: spectral_norm(p.A).square(),
 )
 
 
-def _jacobian(p: Setting) -> Tensor:
-    f = _f(p)
-    return torch.diag_embed(f) - f.unsqueeze(-1) * f.unsqueeze(-2)
-
-
+@checked("f: ... n, b: ... n")
 def convex_here(f: Tensor, b: Tensor) -> Tensor:
     """Whether osc(f − b) ≤ min f, shape (...): there L is convex. See `prop-local-convexity`."""
     return osc(f - b) <= f.amin(-1)
 
 
-INEQUALITIES = [CONVEXITY, PL]
+def _share_left(p: Setting) -> Tensor:
+    """1 − ημ at the safe rate, the share of the loss that a step from x may leave."""
+    b, rate = _toward(p), safe_rate(p.A).clamp_max(1e6)
+    return 1 - rate * pl_constant(p.A, b, loss(p.A, p.x, b))
+
+
+def _after(p: Setting) -> Tensor:
+    """L after one step at the safe rate from x, with PA in the place of A: the same step, without cancellation."""
+    A, b, rate = centre(p.A, dim=-2), _toward(p), safe_rate(p.A).clamp_max(1e6)
+    return loss(A, p.x - rate.unsqueeze(-1) * gradient(A, p.x, b), b)
+
+
+LINEAR = Inequality(
+    key="linear-convergence",
+    statement="loss after a step at the safe rate",
+    bound="proved",
+    constant="L(x − ηg) ≤ (1 − ημ)L(x)",
+    label="cor-linear-convergence",
+    page=PAGE,
+    left=_after,
+    right=lambda p: _share_left(p) * loss(p.A, p.x, _toward(p)),
+    fails_at=0.98,
+    least_n=2,
+    magnitude=lambda p: torch.ones_like(p.R),
+)
+
+INEQUALITIES = [CONVEXITY, PL, LINEAR]

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from icl_lib.bounds.shifts import prediction_shift
 from icl_lib.bounds.spread import centred_norm, norm
-from icl_lib.running.validation import check_integer, check_last_dimensions, check_number
+from icl_lib.running.checked import checked
+from icl_lib.running.validation import check_count, check_number
 from icl_lib.softmax_regression.problem import gradient, hessian, loss, predict
 
 
@@ -31,16 +32,19 @@ class Path:
     converged: Tensor
 
 
+@checked(counts=("n", "d"))
 def gradient_operations(n: int, d: int) -> int:
     """Operations of one gradient: Ax and Aᵀv, 2nd each, and about 10 for each word."""
     return 4 * n * d + 10 * n
 
 
+@checked(counts=("n", "d"))
 def newton_operations(n: int, d: int) -> int:
     """Operations of one Newton iteration: gradient, trial point, Hessian (4nd² + 6nd), eigenvectors (9d³)."""
     return gradient_operations(n, d) + 2 * n * d + 10 * n + 4 * n * d * d + 6 * n * d + 9 * d**3
 
 
+@checked("A: ... n d, b: ... n, x0: ... d")
 def newton(A: Tensor, b: Tensor, x0: Tensor, *, tolerance: float = 1e-10, iterations: int = 100) -> Path:
     """Newton's method in a trust region, from x0 (..., d), until ‖∇L‖ ≤ tolerance or for `iterations`.
 
@@ -49,7 +53,7 @@ def newton(A: Tensor, b: Tensor, x0: Tensor, *, tolerance: float = 1e-10, iterat
     the gradient is tested first. The decrease of L is computed without cancellation.
     Raises `ValueError` or `TypeError` for shapes that do not fit and for a tolerance or count out of range.
     """
-    _check(A, b, x0, tolerance, iterations)
+    _check(tolerance, iterations)
     x, radius = x0, 2 / centred_norm(A).clamp_min(torch.finfo(A.dtype).tiny)
     record = _Record(A, b, tolerance)
     record.add(x, 0)
@@ -68,6 +72,7 @@ def newton(A: Tensor, b: Tensor, x0: Tensor, *, tolerance: float = 1e-10, iterat
     return record.path(x)
 
 
+@checked("A: ... n d, b: ... n, x0: ... d, rate: ...", unread=("rate",))
 def gradient_descent(
     A: Tensor, b: Tensor, x0: Tensor, rate: Tensor, *, tolerance: float = 1e-10, iterations: int = 10_000
 ) -> Path:
@@ -75,9 +80,9 @@ def gradient_descent(
 
     Raises as `newton` does, and for a rate that is not positive. See `cor-descent`.
     """
-    _check(A, b, x0, tolerance, iterations)
+    _check(tolerance, iterations)
     _check_rate(rate)
-    x, record = x0, _Record(A, b, tolerance)
+    x, record = torch.broadcast_tensors(x0, rate.unsqueeze(-1))[0], _Record(A, b, tolerance)
     record.add(x, 0)
     for _ in range(iterations):
         if record.finished():
@@ -88,15 +93,16 @@ def gradient_descent(
     return record.path(x)
 
 
+@checked("A: ... n d, b: ... n, x0: ... d, rate: ...", unread=("rate",))
 def line_search_descent(
     A: Tensor, b: Tensor, x0: Tensor, rate: Tensor, *, tolerance: float = 1e-10, iterations: int = 10_000
 ) -> Path:
     """Gradient descent with Armijo's rule: each step starts at twice the last rate and halves it until
     L falls by at least ½ rate ‖∇L‖² · 10⁻¹. `rate` (...) > 0 starts. Raises as `gradient_descent` does.
     """
-    _check(A, b, x0, tolerance, iterations)
+    _check(tolerance, iterations)
     _check_rate(rate)
-    x, record = x0, _Record(A, b, tolerance)
+    x, record = torch.broadcast_tensors(x0, rate.unsqueeze(-1))[0], _Record(A, b, tolerance)
     trial = 2 * A.shape[-2] * A.shape[-1] + 10 * A.shape[-2]
     record.add(x, 0)
     for _ in range(iterations):
@@ -124,17 +130,12 @@ def _armijo(
     return rate, trials
 
 
-def _check(A: Tensor, b: Tensor, x0: Tensor, tolerance: float, iterations: int) -> None:
-    check_last_dimensions("A", A, n=None, d=None)
-    check_last_dimensions("b", b, n=A.shape[-2])
-    check_last_dimensions("x0", x0, d=A.shape[-1])
+def _check(tolerance: float, iterations: int) -> None:
     check_number("tolerance", tolerance, above=0)
-    check_integer("iterations", iterations, 1)
+    check_count("iterations", iterations)
 
 
 def _check_rate(rate: Tensor) -> None:
-    if not isinstance(rate, Tensor):
-        raise TypeError(f"rate must be a tensor of the problems' shape (...), got {type(rate).__name__}")
     if not bool((torch.isfinite(rate) & (rate > 0)).all()):
         raise ValueError("rate must be finite and > 0 for every problem, got another")
 

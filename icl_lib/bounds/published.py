@@ -18,38 +18,46 @@ from icl_lib.bounds.shifts import (
     prediction_shift,
 )
 from icl_lib.bounds.spread import norm, spectral_norm
-from icl_lib.running.validation import check_integer, check_number
+from icl_lib.running.checked import checked
+from icl_lib.running.validation import check_count, check_number
 
 PAGE = "bounds/published-chain"
 
 
+@checked("z: ... n")
 def log_normaliser(z: Tensor) -> Tensor:
     """log α = log Σ e^z. See `def-softmax-regression`."""
     return torch.logsumexp(z, -1)
 
 
+@checked("R: ...", counts=("n",))
 def log_normaliser_floor(n: int, R: Tensor) -> Tensor:
     """log(n e^(−ρ/√n)): the smallest log α there is. See `lem-normaliser`."""
     return math.log(n) - R.square() / math.sqrt(n)
 
 
+@checked("z: ... n")
 def log_exponential_norm(z: Tensor) -> Tensor:
     """log ‖exp z‖₂. See `lem-exponential`."""
     return 0.5 * torch.logsumexp(2 * z, -1)
 
 
+@checked("R: ...", counts=("n",))
 def log_S(n: int, R: Tensor) -> Tensor:
     """log S, S² = n − 1 + e^(2ρ) + 2(√n − 1)ρ: bound on ‖exp(Ax)‖₂. See `lem-exponential`."""
     rho = R.square()
     return 0.5 * torch.logaddexp(2 * rho, torch.log(n - 1 + 2 * (math.sqrt(n) - 1) * rho))
 
 
+@checked("R: ...", counts=("n",))
 def log_chain(n: int, R: Tensor, c: float = 1.0) -> Tensor:
     """log(c√n R e^(2ρ) + c n^1.5 R e^(4ρ)): what `prop-chain` gives with c√n in `lem-exponential-shift`."""
+    check_number("c", c, above=0)
     rho = R.square()
     return math.log(c) + R.log() + torch.logaddexp(0.5 * math.log(n) + 2 * rho, 1.5 * math.log(n) + 4 * rho)
 
 
+@checked("R: ...", counts=("n",))
 def log_repaired_chain(n: int, R: Tensor) -> Tensor:
     """log((1 + √n)/n · R e^(ρ(1 + 1/√n))): the same proof with ‖f‖ ≤ 1 and the sharp normaliser; falls with n.
 
@@ -59,19 +67,22 @@ def log_repaired_chain(n: int, R: Tensor) -> Tensor:
     return math.log((1 + root) / n) + R.log() + R.square() * (1 + 1 / root)
 
 
+@checked("R: ...", counts=("n",))
 def log_R_f(n: int, R: Tensor) -> Tensor:
     """log R_f, R_f = β⁻² n^1.5 e^(3ρ) = n^1.5 e^(5ρ) with β = e^(−ρ). See `prop-chain`."""
     return 1.5 * math.log(n) + 5 * R.square()
 
 
+@checked("R: ...", counts=("n",))
 def log_M(n: int, R: Tensor) -> Tensor:
     """log M, M = n^1.5 e^(10 R²): the constant of both parts of the published theorem. See `thm-bounded-shift`."""
     return 1.5 * math.log(n) + 10 * R.square()
 
 
+@checked()
 def log10_M(n: int, R: float) -> float:
     """log₁₀ M, for tables and for radii at which M does not fit in a float. See `thm-bounded-shift`."""
-    check_integer("n", n, 1)
+    check_count("n", n)
     check_number("R", R, above=0)
     return (1.5 * math.log(n) + 10 * R * R) / math.log(10)
 
@@ -92,6 +103,7 @@ def _by_A(p: Setting) -> Tensor:
     return p.by_A
 
 
+@checked("z: ... n, delta: ... n", result="log")
 def log_shift(z: Tensor, delta: Tensor) -> Tensor:
     """log ‖f(z + δ) − f(z)‖₂. See `prop-chain`."""
     return norm(prediction_shift(z, delta)).log()

@@ -12,7 +12,8 @@ from torch import Generator, Tensor
 
 from icl_lib.bounds.inequality import Inequality, Setting
 from icl_lib.bounds.spread import norm, osc, spectral_norm
-from icl_lib.running.validation import check_integer, check_number
+from icl_lib.running.checked import checked
+from icl_lib.running.validation import check_count, check_number
 
 #: Ratios above 1 by more than this cannot be rounding.
 ALLOWED = 1e-9
@@ -35,8 +36,8 @@ class Ascent:
     rate: float = 0.1
 
     def __post_init__(self) -> None:
-        check_integer("restarts", self.restarts, 1)
-        check_integer("steps", self.steps, 1)
+        check_count("restarts", self.restarts)
+        check_count("steps", self.steps)
         check_number("rate", self.rate, above=0)
 
 
@@ -50,8 +51,8 @@ class Family:
     d: int = 2
 
     def __post_init__(self) -> None:
-        check_integer("n", self.n, 1)
-        check_integer("d", self.d, 1)
+        check_count("n", self.n)
+        check_count("d", self.d)
         check_number("R_low", self.R_low, above=0)
         check_number("R_high", self.R_high, minimum=self.R_low)
 
@@ -67,8 +68,10 @@ class Worst:
 Parameters = dict[str, Tensor]
 
 
+@checked()
 def start(family: Family, restarts: int, generator: Generator) -> Parameters:
     """Unconstrained parameters of `restarts` settings, float64."""
+    check_count("restarts", restarts)
     n, d = family.n, family.d
     shapes = {"A": (n, d), "B": (n, d), "x": (d,), "y": (d,), "b": (n,), "sizes": (8,)}
     drawn = {
@@ -79,6 +82,10 @@ def start(family: Family, restarts: int, generator: Generator) -> Parameters:
     return drawn | {"b": drawn["b"] ** 3}
 
 
+@checked(
+    "parameters.A: N n d, parameters.B: N n d, parameters.x: N d, parameters.y: N d, parameters.b: N n, "
+    "parameters.sizes: N eight"
+)
 def setting(family: Family, parameters: Parameters) -> Setting:
     """The feasible setting that `parameters` stand for.
 
@@ -86,6 +93,8 @@ def setting(family: Family, parameters: Parameters) -> Setting:
     10⁻³ R to 2R and are cut at the radius; η lies in [0.01, 10], and s in [0.01, 3]/D with D = max_i osc_j⟨a_i, a_j⟩,
     so that the scores of attention do not vanish in rounding.
     """
+    if missing := {"A", "B", "x", "y", "b", "sizes"} - set(parameters):
+        raise ValueError(f"parameters must hold A, B, x, y, b and sizes, got none called {', '.join(sorted(missing))}")
     size = torch.sin(parameters["sizes"]).square()
     R = family.R_low * (family.R_high / family.R_low) ** size[:, 0]
     A = _scaled(parameters["A"], R * size[:, 1])
@@ -112,6 +121,7 @@ def _scaled(A: Tensor, size: Tensor) -> Tensor:
     return A * (size / spectral_norm(A))[:, None, None]
 
 
+@checked(result="any")
 def worst_ratio(inequality: Inequality, family: Family, ascent: Ascent, generator: Generator) -> Worst:
     """The largest left/right that `ascent` finds in `family`; it ends early near 1.
 

@@ -5,51 +5,53 @@ import math
 import torch
 from torch import Tensor
 
+from icl_lib.alignment import others
+from icl_lib.bounds.best_constant import best_constant, best_constant_ceiling, largest_probability
 from icl_lib.bounds.inequality import Inequality, Setting, Side
-from icl_lib.bounds.shifts import divergence, exp_remainder, log_mean_exp, prediction_shift
+from icl_lib.bounds.shifts import divergence, log_mean_exp, prediction_shift
 from icl_lib.bounds.spread import centre, centred_norm, diameter, eigenvalues, norm, osc, spectral_norm
-from icl_lib.running.validation import check_integer, check_number
+from icl_lib.running.checked import checked
 
 PAGE = "bounds/sharp-bounds"
 
 
-def _others(f: Tensor) -> Tensor:
-    """Σ_{j≠i} f_j = 1 − f_i, shape (..., n), to the precision of its own size where f_i is next to 1."""
-    first = f.argmax(-1, keepdim=True)
-    return (1 - f).scatter(-1, first, f.scatter(-1, first, 0).sum(-1, keepdim=True))
-
-
+@checked("f: ... n")
 def jacobian(f: Tensor) -> Tensor:
     """J = diag f − f fᵀ, shape (..., n, n), each entry to its own precision. See `lem-jacobian`."""
-    return torch.diagonal_scatter(-f.unsqueeze(-1) * f.unsqueeze(-2), f * _others(f), dim1=-2, dim2=-1)
+    return torch.diagonal_scatter(-f.unsqueeze(-1) * f.unsqueeze(-2), f * others(f), dim1=-2, dim2=-1)
 
 
+@checked("f: ... n")
 def jacobian_norm(f: Tensor) -> Tensor:
     """‖J‖₂, the largest eigenvalue, shape (...). See `lem-jacobian`."""
     return eigenvalues(jacobian(f))[..., -1]
 
 
+@checked("z: ... n")
 def jacobian_norm_ceiling(z: Tensor) -> Tensor:
     """min(½, f_(1), 2 max f_i(1 − f_i), e^(osc z)/n) ≥ ‖J(z)‖, shape (...). See `lem-jacobian`."""
     f = z.softmax(-1)
     # e^(osc z)/n matters only below ½, so its exponent is cut at 0 and nothing overflows.
     spread = torch.exp((osc(z) - math.log(z.shape[-1])).clamp_max(0))
-    return torch.minimum(torch.minimum(f.amax(-1), spread), (2 * f * _others(f)).amax(-1).clamp_max(0.5))
+    return torch.minimum(torch.minimum(f.amax(-1), spread), (2 * f * others(f)).amax(-1).clamp_max(0.5))
 
 
+@checked("f: ... n")
 def jacobian_norm_floor(f: Tensor) -> Tensor:
     """max(f_(2), n/(n−1) max f_i(1 − f_i), (f_(1) + f_(2) − (f_(1) − f_(2))²)/2) ≤ ‖J‖, n ≥ 2, shape (...).
 
     See `lem-jacobian`.
     """
     n = f.shape[-1]
-    check_integer("n", n, 2)
+    if n < 2:
+        raise ValueError(f"f must have n >= 2 entries, got {n}")
     first, second = f.topk(2, dim=-1).values.unbind(-1)
-    one = n / (n - 1) * (f * _others(f)).amax(-1)
+    one = n / (n - 1) * (f * others(f)).amax(-1)
     two = 0.5 * (first + second - (first - second).square())
     return torch.maximum(torch.maximum(second, one), two)
 
 
+@checked("z: ... n, delta: ... n")
 def jacobian_difference(z: Tensor, delta: Tensor) -> Tensor:
     """J(z + δ) − J(z) from the shift of f, without cancellation, shape (..., n, n). See `prop-first-order`."""
     f, h = z.softmax(-1), prediction_shift(z, delta)
@@ -57,127 +59,37 @@ def jacobian_difference(z: Tensor, delta: Tensor) -> Tensor:
     return torch.diag_embed(h) - cross - cross.mT - h.unsqueeze(-1) * h.unsqueeze(-2)
 
 
+@checked("z: ... n, delta: ... n")
 def total_variation(z: Tensor, delta: Tensor) -> Tensor:
     """TV(f(z + δ), f(z)) = ½‖f(z + δ) − f(z)‖₁, shape (...). See `thm-tanh`."""
     return 0.5 * prediction_shift(z, delta).abs().sum(-1)
 
 
+@checked("delta: ... n")
 def norm_law(delta: Tensor, p: float, q: float) -> Tensor:
     """2^(1/q) tanh(2^(−1−1/p) ‖δ‖_p): bound on ‖f(z + δ) − f(z)‖_q for all 1 ≤ p, q ≤ ∞, shape (...). See `cor-norms`.
 
     Raises `ValueError` unless p, q ≥ 1.
     """
     for name, value in (("p", p), ("q", q)):
-        if not value >= 1:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 1:
             raise ValueError(f"{name} must be at least 1 (or infinity), got {value}")
     return 2 ** (1 / q) * torch.tanh(2 ** (-1 - 1 / p) * torch.linalg.vector_norm(delta, ord=p, dim=-1))
 
 
-def newton_factor(r: float) -> float:
-    """(e^r − 1 − r)/r, by which a Newton step on cross-entropy shrinks an error of oscillation r > 0 at least.
-
-    See `cor-newton-rate`.
-    """
-    check_number("r", r, above=0)
-    return float(exp_remainder(torch.tensor(r, dtype=torch.float64))) / r
-
-
-def log_variance(z: Tensor, u: Tensor) -> Tensor:
-    """log Var_f(u) = log uᵀJ(z)u, shape (...), from pairs of words, so that nothing underflows; −∞ for constant u.
-
-    See `thm-self-concordance`.
-    """
-    f = z.log_softmax(-1)
-    i, j = torch.triu_indices(z.shape[-1], z.shape[-1], offset=1)
-    tiny = torch.finfo(u.dtype).tiny
-    return torch.logsumexp(f[..., i] + f[..., j] + 2 * (u[..., i] - u[..., j]).abs().clamp_min(tiny).log(), -1)
-
-
+@checked("delta: ... n")
 def tanh_law(delta: Tensor) -> Tensor:
     """√2 tanh(‖Pδ‖₂/(2√2)): bound on ‖f(z + δ) − f(z)‖₂ for shifts of any size, shape (...). See `thm-tanh`."""
     return math.sqrt(2) * torch.tanh(norm(centre(delta)) / (2 * math.sqrt(2)))
 
 
-def largest_probability(n: int, R: Tensor) -> Tensor:
-    """p* = 1/(1 + (n−1) e^(−ρ√(n/(n−1)))), the largest entry of f when ‖Ax‖ ≤ ρ = R²; n ≥ 2.
-
-    See `thm-best-constant`.
-    """
-    check_integer("n", n, 2)
-    return torch.sigmoid(R.square() * math.sqrt(n / (n - 1)) - math.log(n - 1))
-
-
-def best_constant_ceiling(n: int, R: Tensor) -> Tensor:
-    """R min(½, p*) ≥ M*(n, R), shape of R; n ≥ 2. See `thm-best-constant`."""
-    return R * largest_probability(n, R).clamp_max(0.5)
-
-
-def best_constant_floor(n: int, R: Tensor) -> Tensor:
-    """R max(n/(n−1) p̄(1−p̄), 1/(2 + (n−2) e^(−ρ√(n/(2(n−2)))))) ≤ M*(n, R), p̄ = min(p*, ½); n ≥ 2.
-
-    See `thm-best-constant`.
-    """
-    p = largest_probability(n, R).clamp_max(0.5)
-    one = n / (n - 1) * p * (1 - p)
-    if n == 2:
-        return R * one
-    two = 1 / (2 + (n - 2) * torch.exp(-R.square() * math.sqrt(n / (2 * (n - 2)))))
-    return R * torch.maximum(one, two)
-
-
-def best_constant(n: int, R: Tensor) -> Tensor:
-    """M*(n, R) = R sup ‖J(z)‖ over ‖z‖₂ ≤ R², shape of R; n ≥ 2. See `thm-best-constant` and `thm-two-free-logits`.
-
-    The supremum is attained with two free logits and the rest equal, so radius and angle in that plane are scanned,
-    on a grid and then on finer ones around the best point. Relative error below 1e-9 in float64.
-    """
-    check_integer("n", n, 2)
-    if n == 2:
-        return 0.5 * R
-    # In float64: near equal words the two eigenvalues differ by less than float32 can tell.
-    rho = R.double().square().unsqueeze(-1)
-    with torch.no_grad():
-        radius, angle = _best_point(n, rho)
-    # The point is held fixed: at a maximum the derivative of the value in R does not see where it lies.
-    return R * _two_free(n, rho * radius, angle).squeeze(-1).to(R)
-
-
-def _best_point(n: int, rho: Tensor) -> tuple[Tensor, Tensor]:
-    """Share of the radius and angle at which `_two_free` is largest, each of shape (..., 1)."""
-    radius, angle = torch.full_like(rho, 0.5), torch.zeros_like(rho)
-    width, grid = 1.0, (9, 97)
-    for _ in range(12):
-        radii = (radius + width * torch.linspace(-0.5, 0.5, grid[0]).to(rho)).clamp(0, 1)
-        angles = angle + width * math.pi * torch.linspace(-0.5, 0.5, grid[1]).to(rho)
-        values = _two_free(n, (rho * radii).unsqueeze(-1), angles.unsqueeze(-2))
-        at = values.flatten(-2).argmax(-1, keepdim=True)
-        radius, angle = radii.gather(-1, at // grid[1]), angles.gather(-1, at % grid[1])
-        # The first grid finds the right hill, the small ones climb it.
-        width, grid = width / 4, (5, 17)
-    return radius, angle
-
-
-def _two_free(n: int, rho: Tensor, angle: Tensor) -> Tensor:
-    """‖J‖ at the zero-sum logits of norm ρ in span{(e₁ − e₂)/√2, (e₁ + e₂)/√2 − mean}.
-
-    On (e₁, e₂, the rest) J has the eigenvalue 0 and two more, of known sum and product. The greater is ‖J‖ wherever
-    one of the two free words is the likeliest; elsewhere ‖J‖ may be f_rest, which is never the supremum.
-    """
-    together = math.sqrt((n - 2) / (2 * n))
-    first = rho * (torch.cos(angle) * together + torch.sin(angle) / math.sqrt(2))
-    second = rho * (torch.cos(angle) * together - torch.sin(angle) / math.sqrt(2))
-    rest = -rho * torch.cos(angle) * 2 * together / (n - 2)
-    f = torch.stack([first, second, rest + math.log(n - 2)], -1).softmax(-1)
-    own, product = f * (1 - f), f.prod(-1) * n / (n - 2)
-    total = own[..., 0] + own[..., 1] + own[..., 2] / (n - 2)
-    return 0.5 * (total + (total.square() - 4 * product).clamp_min(torch.finfo(f.dtype).tiny).sqrt())
-
-
+@checked("A: ... n d, step: ... d")
 def diameter_bound(A: Tensor, step: Tensor) -> Tensor:
     """√2 tanh(diam(A) ‖Δx‖/4): bound on ‖b̃ − b‖ for a step Δx (..., d), whatever n, shape (...). See `cor-norms`."""
     return math.sqrt(2) * torch.tanh(diameter(A) * norm(step) / 4)
 
 
+@checked("A: ... n d, b: ... n, x: ... d, B: ... n d, y: ... d")
 def shifted_target(A: Tensor, b: Tensor, x: Tensor, B: Tensor, y: Tensor) -> Tensor:
     """b − (f(By) − f(Ax)), shape (..., n): b̃ when only x moves (B = A), b̂ when only A moves (y = x).
 
@@ -230,19 +142,6 @@ def _norms(p: float, q: float) -> Inequality:
         lambda at: torch.linalg.vector_norm(_shift_x(at), ord=q, dim=-1),
         lambda at: norm_law(at.by_x, p, q),
     )
-
-
-def _log_variances(p: Setting) -> tuple[Tensor, Tensor]:
-    """log Var(u) before and after the shift, u = (B − A)x, or twice 0 where u is constant."""
-    u = p.by_A
-    before, after = log_variance(p.z, u), log_variance(p.z + p.by_x, u)
-    flat = osc(u) <= 1e-3 * u.abs().amax(-1)
-    return torch.where(flat, 0.0, before), torch.where(flat, 0.0, after)
-
-
-def _change_of_variance(p: Setting) -> Tensor:
-    before, after = _log_variances(p)
-    return (after - before).abs()
 
 
 SHIFT = "bounded shift, moving"
@@ -413,15 +312,6 @@ JACOBIANS = [
 ]
 
 FINITE_SHIFTS = [
-    _sharp(
-        "self-concordance",
-        "|log uᵀJ(z + δ)u − log uᵀJ(z)u|",
-        "osc(δ)",
-        "thm-self-concordance",
-        _change_of_variance,
-        lambda p: osc(p.by_x),
-        magnitude=lambda p: torch.ones_like(p.R),
-    ),
     _sharp(
         "tanh-tv",
         FINITE,

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from icl_lib.bounds.spread import osc
+from icl_lib.running.checked import checked
 
 
+@checked("z: ... n, delta: ... n")
 def log_mean_exp(z: Tensor, delta: Tensor) -> Tensor:
     """κ = log E_f[e^δ] with f = softmax(z), shape (...): by how much log α grows when z moves by δ.
 
@@ -26,6 +28,7 @@ def log_mean_exp(z: Tensor, delta: Tensor) -> Tensor:
     return torch.where(small, near, far)
 
 
+@checked("z: ... n, delta: ... n")
 def prediction_shift(z: Tensor, delta: Tensor) -> Tensor:
     """f(z + δ) − f(z), shape (..., n), accurate relative to the shift itself.
 
@@ -44,22 +47,26 @@ def _log_expm1(t: Tensor) -> Tensor:
     return torch.where(t == 0, -torch.inf, size)
 
 
+@checked("z: ... n, delta: ... n", result="log")
 def log_exponential_shift(z: Tensor, delta: Tensor) -> Tensor:
     """log ‖exp(z + δ) − exp(z)‖₂, shape (...). See `lem-exponential-shift`."""
     return 0.5 * torch.logsumexp(2 * (z + _log_expm1(delta)), -1)
 
 
+@checked("z: ... n, delta: ... n", result="log")
 def log_normaliser_shift(z: Tensor, delta: Tensor) -> Tensor:
     """log |α(z + δ) − α(z)| with α = Σ e^z, shape (...). See `lem-normaliser-shift`."""
     return torch.logsumexp(z, -1) + _log_expm1(log_mean_exp(z, delta))
 
 
+@checked("z: ... n, delta: ... n", result="log")
 def log_inverse_normaliser_shift(z: Tensor, delta: Tensor) -> Tensor:
     """log |1/α(z + δ) − 1/α(z)|, shape (...). See `lem-inverse`."""
     kappa = log_mean_exp(z, delta)
     return _log_expm1(kappa) - kappa - torch.logsumexp(z, -1)
 
 
+@checked("t: ...")
 def exp_remainder(t: Tensor) -> Tensor:
     """e^t − 1 − t ≥ 0 without cancellation: ten terms of the series for |t| < 0.1, `expm1` beyond."""
     small = t.abs() < 0.1
@@ -70,6 +77,7 @@ def exp_remainder(t: Tensor) -> Tensor:
     return torch.where(small, 0.5 * s.square() * series, torch.expm1(t) - t)
 
 
+@checked("z: ... n, delta: ... n")
 def prediction_remainder(z: Tensor, delta: Tensor) -> Tensor:
     """f(z + δ) − f(z) − J(z)δ, what is left of a shift after its linear part, shape (..., n).
 
@@ -83,6 +91,7 @@ def prediction_remainder(z: Tensor, delta: Tensor) -> Tensor:
     return torch.where(small, f * (exp_remainder(near - kappa) - kappa), prediction_shift(z, delta) - f * centred)
 
 
+@checked("z: ... n, delta: ... n")
 def divergence(z: Tensor, delta: Tensor) -> Tensor:
     """KL(f(z) ‖ f(z + δ)) = log E_f e^δ − E_f δ ≥ 0, shape (...). See `cor-norms`."""
     f = torch.softmax(z, -1)

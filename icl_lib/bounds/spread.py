@@ -3,19 +3,24 @@
 import torch
 from torch import Tensor
 
-from icl_lib.running.validation import check_last_dimensions
+from icl_lib.running.checked import checked
+from icl_lib.running.validation import check_integer
 
 
+@checked("v: ... n")
 def osc(v: Tensor) -> Tensor:
     """Oscillation max v − min v over the last dimension, shape (...). See `sec-notation-bounds`."""
     return v.amax(-1) - v.amin(-1)
 
 
+@checked("v: ... n")
 def centre(v: Tensor, dim: int = -1) -> Tensor:
     """P v with P = I − 11ᵀ/n along `dim`; of a matrix (..., n, d) take `dim=-2` for P A. See `sec-notation-bounds`."""
+    check_integer("dim", dim, -v.dim(), -1)
     return v - v.mean(dim, keepdim=True)
 
 
+@checked("A: ... n d")
 def spectral_norm(A: Tensor) -> Tensor:
     """Largest singular value of A (..., n, d), shape (...).
 
@@ -23,21 +28,20 @@ def spectral_norm(A: Tensor) -> Tensor:
     converge for some matrices of rank 1, such as PA where all words are equal up to rounding.
     See `sec-notation-bounds`.
     """
-    check_last_dimensions("A", A, n=None, d=None)
     return torch.linalg.svdvals(A)[..., 0]
 
 
+@checked("H: ... d d_")
 def eigenvalues(H: Tensor) -> Tensor:
     """Eigenvalues of symmetric H (..., d, d) in ascending order, (..., d).
 
     Computed in float64 and given in the precision of H: LAPACK's solver in float32 does not converge, or gives nan,
     for some matrices whose entries span many orders of magnitude, and which those are depends on the processor.
     """
-    check_last_dimensions("H", H, d=None)
-    check_last_dimensions("H", H, d=H.shape[-1], d_=H.shape[-1])
     return torch.linalg.eigvalsh(H.double()).to(H.dtype)
 
 
+@checked("A: ... n d")
 def centred_norm(A: Tensor) -> Tensor:
     """‖P A‖, the spectral norm of A (..., n, d) after the mean row is removed, shape (...).
 
@@ -46,16 +50,17 @@ def centred_norm(A: Tensor) -> Tensor:
     return spectral_norm(centre(A, dim=-2))
 
 
+@checked("A: ... n d")
 def diameter(A: Tensor) -> Tensor:
     """diam A = max ‖a_i − a_j‖₂ over the rows of A (..., n, d), shape (...); at most √2 ‖P A‖.
 
     See `sec-notation-bounds`.
     """
-    check_last_dimensions("A", A, n=None, d=None)
     distances = torch.cdist(A, A, compute_mode="donot_use_mm_for_euclid_dist")
     return distances.flatten(-2).amax(-1)
 
 
+@checked("v: ... n")
 def norm(v: Tensor) -> Tensor:
     """‖v‖₂ over the last dimension, shape (...). See `sec-notation-bounds`."""
     return torch.linalg.vector_norm(v, dim=-1)

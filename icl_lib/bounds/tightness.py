@@ -9,7 +9,7 @@ from icl_lib.bounds import statements
 from icl_lib.bounds.search import Ascent, Family, worst_ratio
 from icl_lib.running.device import DEVICES
 from icl_lib.running.streams import stream
-from icl_lib.running.validation import check_choice, check_integer, check_tuple
+from icl_lib.running.validation import check_choice, check_instance, check_integer, check_tuple
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,15 @@ class Tightness:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        statements.by_key(self.inequality)
+        check_choice("inequality", self.inequality, [one.key for one in statements.ALL])
         check_tuple("families", self.families, "(n, R_low, R_high)")
-        for family in self.searched:
-            family.__post_init__()
+        for family in self.families:
+            check_instance("families", family, tuple)
+            try:
+                n, low, high = family
+                Family(n, low, high, self.d)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"families must hold (n, R_low, R_high), got {family}: {error}") from None
         self.ascent.__post_init__()
         check_integer("seed", self.seed, 0)
         check_choice("device", self.device, DEVICES)

@@ -17,7 +17,8 @@ from torch import Generator, Tensor
 
 from icl_lib.classification.contexts import SphereClassification
 from icl_lib.classification.descent import cross_entropy, fit_rate
-from icl_lib.running.validation import check_choice, check_integer, check_number
+from icl_lib.running.checked import checked
+from icl_lib.running.validation import check_choice, check_count, check_integer, check_number
 
 KERNELS = ("linear", "exponential", "sinh")
 POINTS = ("linear", "softmax", "masked")
@@ -28,25 +29,28 @@ LARGEST_WIDTH = 1000.0
 Array = NDArray[numpy.float64]
 
 
+@checked()
 def mean_coordinate(d: int) -> float:
     """c_d = E|x₁| = Γ(d/2)/(√π Γ((d+1)/2)) on the sphere S^{d−1}, d ≥ 1. See `thm-two-classes`."""
-    check_integer("d", d, 1)
+    check_count("d", d)
     return math.exp(gammaln(d / 2) - gammaln((d + 1) / 2)) / math.sqrt(math.pi)
 
 
+@checked()
 def density_at_zero(d: int) -> float:
     """f_d(0) = Γ(d/2)/(√π Γ((d−1)/2)), the density of a coordinate of the sphere at 0, d ≥ 2. See `thm-two-classes`."""
-    check_integer("d", d, 2)
+    check_count("d", d, 2)
     return math.exp(gammaln(d / 2) - gammaln((d - 1) / 2)) / math.sqrt(math.pi)
 
 
+@checked()
 def noise_ratio(kernel: str, d: int, beta: float = 1.0) -> float:
     """R_k = E[k(s)²]/(E[k'(s)|x_u|])² for linear s, exponential e^{βs} or sinh(βs), d ≥ 2, 0 < β ≤ 1000.
 
     s and x_u are two orthogonal coordinates of a uniform point. Gauss–Gegenbauer quadrature. See `thm-two-classes`.
     """
     check_choice("kernel", kernel, KERNELS)
-    check_integer("d", d, 2)
+    check_count("d", d, 2)
     check_number("beta", beta, above=0, maximum=LARGEST_WIDTH)
     # e^{βs} gathers near s = 1 on a length 1/β, where the nodes lie 1/nodes² apart.
     nodes = 64 + int(12 * math.sqrt(beta))
@@ -80,6 +84,7 @@ def _derivative(kernel: str, s: Array, beta: float) -> Array:
     return beta * (rising if kernel == "exponential" else 0.5 * (rising + falling))
 
 
+@checked()
 def boundary_integral(S: float, a: float) -> float:
     """π²/(6S) + S a²/2 = ∫₀^∞ log(1 + e^{−S(t+a)}) dt + ∫_{−∞}^0 log(1 + e^{S(t+a)}) dt, S > 0. See `lem-boundary`."""
     check_number("S", S, above=0)
@@ -87,6 +92,7 @@ def boundary_integral(S: float, a: float) -> float:
     return math.pi**2 / (6 * S) + S * a * a / 2
 
 
+@checked()
 def asymptotic_loss(ratio: float, d: int, n: float) -> float:
     """(π/√3) f_d(0) √(R/n), R = `ratio` ≥ 0: the least loss of two classes, to leading order. See `thm-two-classes`."""
     check_number("ratio", ratio, minimum=0)
@@ -101,6 +107,7 @@ class Width(NamedTuple):
     ratio: float
 
 
+@checked(result="any")
 def best_width(d: int) -> Width:
     """The exponential kernel with the least `noise_ratio`, 2 ≤ d ≤ 500.
 
@@ -119,11 +126,13 @@ def best_width(d: int) -> Width:
     return Width(math.exp(found.x), math.exp(found.fun))
 
 
+@checked()
 def limiting_ratio(d: int) -> float:
     """√(R_exponential/R_linear) at the best width: loss of the softmax step over the linear one's, two classes, n → ∞.
 
     See `cor-title-false`.
     """
+    check_integer("d", d, 2, 500)
     return math.sqrt(best_width(d).ratio / noise_ratio("linear", d))
 
 
@@ -134,6 +143,7 @@ def _angles() -> tuple[Array, Array]:
     return 0.5 * math.pi * (nodes + 1), 0.5 * weights
 
 
+@checked()
 def single_point_loss(step: str, beta: float, eta: float) -> float:
     """Expected loss for n = 1, C = 2, d = 2 of the step `"linear"`, `"softmax"` (with the own token) or `"masked"`.
 
@@ -164,6 +174,7 @@ class SinglePoint(NamedTuple):
     eta: float
 
 
+@checked()
 def best_single_point(step: str) -> SinglePoint:
     """The least `single_point_loss` over all real (β, η); β = 0 where it does not matter. See `prop-smallest`.
 
@@ -197,15 +208,21 @@ class LinearLimit(NamedTuple):
     error: Tensor
 
 
-def linear_limit(classes: int, d: int, tasks: int, points: int, queries: int, generator: Generator) -> LinearLimit:
+@checked()
+def linear_limit(
+    classes: int, d: int, tasks: int, points: int, queries: int, generator: Generator, *, balanced: bool = False
+) -> LinearLimit:
     """The loss of logits η W̄ x, W̄_c = E[(y_c − 1/C) x], on `queries` points of each of `tasks` tasks, at the best η.
 
-    W̄ is a mean over `points` points of the task. See `prop-many-classes`.
+    W̄ is a mean over `points` points of the task; points and queries are uniform on the sphere, or of all classes
+    equally often together where `balanced`, which takes a sum of both that C divides. See `prop-many-classes`.
     """
-    check_integer("tasks", tasks, 2)
-    check_integer("points", points, 1)
-    check_integer("queries", queries, 1)
-    task = SphereClassification(points + queries, d, classes, balance="none")
+    check_count("classes", classes, 2)
+    check_count("d", d, 2)
+    check_count("tasks", tasks, 2)
+    check_count("points", points)
+    check_count("queries", queries)
+    task = SphereClassification(points + queries, d, classes, balance="context" if balanced else "none")
     drawn = task.sample(tasks, generator, dtype=torch.float64)
     x, y = drawn.x[:, queries:], drawn.y[:, queries:]
     W = (y - 1 / classes).mT @ x / points

@@ -13,13 +13,17 @@ from sklearn.linear_model import LogisticRegression
 from torch import Generator, Tensor
 
 from icl_lib.classification.descent import check_context, check_on_sphere, kernel_classifier_steps
-from icl_lib.running.validation import check_integer, check_last_dimensions, check_number
+from icl_lib.running.checked import checked
+from icl_lib.running.validation import check_count, check_integer, check_last_dimensions, check_number, check_size
 
 # What the entries of a Markov chain's unit vectors are rounded to. No power of two: a start in float32 would lie
 # half-way between two of its multiples again and again.
 GRID = 1e-6
+# Where scikit-learn squares its inputs, larger ones leave the numbers.
+LARGEST_INPUT = 1e100
 
 
+@checked("x: B n d, y: B n C, x_query: B d")
 def nearest_neighbours(x: Tensor, y: Tensor, x_query: Tensor, neighbours: int, smoothing: float) -> Tensor:
     """(votes + smoothing) / (k + C · smoothing) over the k points with the largest ⟨x_i, x_query⟩.
 
@@ -33,6 +37,15 @@ def nearest_neighbours(x: Tensor, y: Tensor, x_query: Tensor, neighbours: int, s
     return (votes + smoothing) / (neighbours + y.shape[-1] * smoothing)
 
 
+@checked("x: B n d, y: B n C, x_query: B d")
+def distances_to_means(x: Tensor, y: Tensor, x_query: Tensor) -> Tensor:
+    """‖x_query − m_c‖² for the mean m_c of every class, (B, C); a class without a point is as far as the origin's."""
+    check_context(x, y, x_query)
+    means = y.mT @ x / y.sum(-2).clamp_min(1).unsqueeze(-1)
+    return (x_query.unsqueeze(-2) - means).square().sum(-1)
+
+
+@checked("x: B n d, y: B n C, x_query: B d")
 def logistic_regression(x: Tensor, y: Tensor, x_query: Tensor, inverse_penalty: float) -> Tensor:
     """Multinomial logistic regression without intercept by scikit-learn, one fit a context.
 
@@ -43,6 +56,8 @@ def logistic_regression(x: Tensor, y: Tensor, x_query: Tensor, inverse_penalty: 
     check_number("inverse_penalty", inverse_penalty, above=0)
     rare = 1e-6
     p = torch.full((len(x), y.shape[-1]), rare, dtype=torch.float64)
+    check_size("x", x, LARGEST_INPUT)
+    check_size("x_query", x_query, LARGEST_INPUT)
     labels = y.argmax(-1)
     for k in range(len(x)):
         present = labels[k].unique()
@@ -59,6 +74,7 @@ def logistic_regression(x: Tensor, y: Tensor, x_query: Tensor, inverse_penalty: 
     return p / p.sum(-1, keepdim=True)
 
 
+@checked("x: B n d, y: B n C, x_query: B d")
 def kernel_logistic_regression(
     x: Tensor, y: Tensor, x_query: Tensor, beta: float, ridge: float, iterations: int = 300
 ) -> Tensor:
@@ -73,6 +89,7 @@ def kernel_logistic_regression(
     check_number("beta", beta, above=0)
     check_number("ridge", ridge, above=0)
     gram = torch.exp(beta * (x @ x.mT - 1))
+    check_count("iterations", iterations)
     bound = 0.5 + ridge
     root = math.sqrt(ridge / bound)
     alpha = kernel_classifier_steps(gram, y, 1 / bound, iterations, ridge=ridge, momentum=(1 - root) / (1 + root))
@@ -80,6 +97,7 @@ def kernel_logistic_regression(
     return torch.softmax((k_query.unsqueeze(-2) @ alpha).squeeze(-2), dim=-1)
 
 
+@checked("x: B n d, y: B n C, x_query: B d, w: B C d")
 def posterior(
     x: Tensor, y: Tensor, x_query: Tensor, w: Tensor, sweeps: int, generator: Generator, smoothing: float = 0.05
 ) -> tuple[Tensor, Tensor]:
@@ -96,7 +114,7 @@ def posterior(
     """
     check_context(x, y, x_query)
     check_last_dimensions("w", w, B=len(x), C=y.shape[-1], d=x.shape[-1])
-    check_integer("sweeps", sweeps, 2)
+    check_count("sweeps", sweeps, 2)
     check_number("smoothing", smoothing, above=0)
     chain = _Chain(x, y, x_query, w, generator)
     counts = torch.zeros(2, len(x), y.shape[-1], dtype=x.dtype, device=x.device)

@@ -5,7 +5,7 @@ of kernel gradient descent; rate and width of the steps are fitted on contexts o
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,13 +16,14 @@ from torch import Tensor
 from icl_lib import alignment, constructions
 from icl_lib.attention import KINDS
 from icl_lib.classification import descent, head
-from icl_lib.classification.contexts import Examples, SphereClassification
+from icl_lib.classification.contexts import ContextTask, Examples
 from icl_lib.classification.head import Row
 from icl_lib.classification.kernels import LINEAR, OWN_TOKEN, SOFTMAX, KernelStep, Scores
 from icl_lib.running import training
+from icl_lib.running.checked import checked
 from icl_lib.running.device import DEVICES
 from icl_lib.running.streams import stream
-from icl_lib.running.validation import check_choice, check_integer, check_number
+from icl_lib.running.validation import check_choice, check_instance, check_integer, check_number
 
 # Adam's rate, and the norm that a gradient is cut to, by kind of attention.
 TRAINING: dict[str, dict[str, float]] = {
@@ -32,8 +33,8 @@ TRAINING: dict[str, dict[str, float]] = {
 # From its small start training multiplies rounding: in float32 another processor ends at other widths, and at the other
 # sign of one.
 DTYPE = torch.float64
-# Updates whose contexts are drawn at once.
-UPDATES_TOGETHER = 10
+# Contexts of a repetition drawn at once, for several updates where those are small.
+CONTEXTS_TOGETHER = 160
 BLOCKS = ("all", "apart")
 STARTS = ("random", "step")
 
@@ -45,14 +46,14 @@ class ClassifierCloseness:
     `batch` fresh contexts a training step and repetition, each repetition with its own, and where the query is
     class-balanced a query of every class in each; `tuning` contexts for the step's two numbers, one set, so that their
     error is small beside the differences reported; `test` contexts a repetition, one query each. `rate` is Adam's,
-    cosine to 0 after `warm_up` steps; `init` the standard deviation of the weights at the start in units of 1/√(d + C);
-    `clip` the largest norm of a repetition's gradient, None for no limit. Without `projected` there is no W_P, with
-    `own_token` the query attends to itself. With `blocks="apart"` W_Q and W_K see inputs only and W_V and W_P labels
-    only, as in the construction; with `"all"` every entry is trained. With `start="step"` the random start is added to
-    the layer that is the fitted step.
+    falling to 0 along a cosine after `warm_up` steps, or constant by `schedule`; `init` the standard deviation of the
+    weights at the start in units of 1/√(d + C); `clip` the largest norm of a repetition's gradient, None for no limit.
+    Without `projected` there is no W_P, with `own_token` the query attends to itself. With `blocks="apart"` W_Q and W_K
+    see inputs only and W_V and W_P labels only, as in the construction; with `"all"` every entry is trained. With
+    `start="step"` the random start is added to the layer that is the fitted step.
     """
 
-    task: SphereClassification
+    task: ContextTask
     attention: str
     rate: float
     clip: float | None = None
@@ -65,6 +66,7 @@ class ClassifierCloseness:
     repetitions: int = 10
     steps: int = 2000
     batch: int = 16
+    schedule: str = "cosine"
     warm_up: int = 0
     tuning: int = 10_000
     test: int = 1000
@@ -73,8 +75,7 @@ class ClassifierCloseness:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.task, SphereClassification):
-            raise TypeError(f"task must be a SphereClassification, got {self.task!r}")
+        check_instance("task", self.task, ContextTask)
         check_choice("attention", self.attention, KINDS)
         check_choice("blocks", self.blocks, BLOCKS)
         check_choice("start", self.start, STARTS)
@@ -93,7 +94,7 @@ class ClassifierCloseness:
     @property
     def optimiser(self) -> training.Adam:
         """The optimiser and its schedule."""
-        return training.Adam(self.rate, self.steps, "cosine", self.warm_up, 0.9, self.beta2)
+        return training.Adam(self.rate, self.steps, self.schedule, self.warm_up, 0.9, self.beta2)
 
     @property
     def scale(self) -> float:
@@ -118,8 +119,24 @@ class ClassifierCloseness:
 
     def compute(self, device: torch.device) -> xarray.Dataset:
         """Train, fit and test: named arrays over (repetition, step), the last weights, and the last losses."""
-        steps = training.recorded_steps(self.steps, self.record_every)
-        weights = {name: value.cpu() for name, value in train_weights(self, device, steps).items()}
+        return self.compute_together([self], device)[0]
+
+    @property
+    def draws(self) -> Hashable:
+        """By what `compute_together` draws; trainings for which it is equal see the same contexts."""
+        alike = replace(self, attention="linear", projected=True, init=1.0, blocks="all", start="random")
+        return replace(alike, rate=1.0, clip=None, beta2=0.0, schedule="constant", warm_up=0)
+
+    @staticmethod
+    def compute_together(configs: "Sequence[ClassifierCloseness]", device: torch.device) -> list[xarray.Dataset]:
+        """The results of trainings with the same `draws`, each as if it were computed alone."""
+        steps = training.recorded_steps(configs[0].steps, configs[0].record_every)
+        trained = train_weights_together(configs, device, steps)
+        return [config.tested(weights, steps) for config, weights in zip(configs, trained, strict=True)]
+
+    def tested(self, trained: training.Parameters, steps: list[int]) -> xarray.Dataset:
+        """Fit the step, and test the trained weights beside it at every one of `steps`."""
+        weights = {name: value.cpu() for name, value in trained.items()}
         fitted = fit_step(self)
         # The control: the same step with the numbers that fit contexts a tenth as long.
         shorter = max(1, self.task.n // 10 // self.task.classes) * self.task.classes
@@ -143,7 +160,8 @@ class ClassifierCloseness:
         )
 
 
-def paper_scale(task: SphereClassification, attention: str, **changes: Any) -> ClassifierCloseness:
+@checked()
+def paper_scale(task: ContextTask, attention: str, **changes: Any) -> ClassifierCloseness:
     """The experiment with the rate and clipping that belong to the kind of attention; `changes` replaces fields."""
     check_choice("attention", attention, KINDS)
     return ClassifierCloseness(**{"task": task, "attention": attention, **TRAINING[attention], **changes})
@@ -151,20 +169,31 @@ def paper_scale(task: SphereClassification, attention: str, **changes: Any) -> C
 
 def train_weights(config: ClassifierCloseness, device: torch.device, record_at: list[int]) -> training.Parameters:
     """Snapshots of the trained matrices, (S, R, e, e) each."""
-    task, names = config.task, config.names
-    generators = [stream(config.seed, "train", r, device) for r in range(config.repetitions)]
+    return train_weights_together([config], device, record_at)[0]
+
+
+def train_weights_together(
+    configs: Sequence[ClassifierCloseness], device: torch.device, record_at: list[int]
+) -> list[training.Parameters]:
+    """The same for every one of configs with the same `draws`, on the same contexts."""
+    first = configs[0]
+    generators = [stream(first.seed, "train", r, device) for r in range(first.repetitions)]
+    batches = _batches(first, generators, device)
+    members = [_member(config, device) for config in configs]
+    alike = generators if first.task.draws_alike else None
+    return training.train_together(members, lambda: next(batches), record_at, alike)
+
+
+def _member(config: ClassifierCloseness, device: torch.device) -> training.Member:
     free = _free_entries(config, device)
     start = {name: free[name] * value.to(device) for name, value in _start(config).items()}
 
-    batches = _batches(config, generators, device)
-
-    def gradient(parameters: training.Parameters) -> training.Parameters:
-        tokens, x_query, y_query = next(batches)
+    def gradient(parameters: training.Parameters, batch: tuple[Tensor, ...]) -> training.Parameters:
+        tokens, x_query, y_query = batch
         slopes = head.weight_gradient(config.attention, tokens, x_query, y_query, parameters, config.scale)
-        return _clipped({name: free[name] * slopes[name] for name in names}, config.clip)
+        return _clipped({name: free[name] * slopes[name] for name in config.names}, config.clip)
 
-    alike = generators if task.draws_alike else None
-    return training.train(start, gradient, config.optimiser, record_at, alike)
+    return training.Member(start, gradient, config.optimiser)
 
 
 def _batches(
@@ -172,21 +201,22 @@ def _batches(
 ) -> Iterator[tuple[Tensor, ...]]:
     """What each update sees, without end: tokens (R, B, e, T), queries (R, B, Q, d) and their labels (R, B, Q, C)."""
     # A small batch is all overhead where contexts are drawn by rejection; one that a GPU records is drawn each time.
-    together = 1 if config.task.draws_alike else UPDATES_TOGETHER
+    together = 1 if config.task.draws_alike else max(1, CONTEXTS_TOGETHER // config.batch)
+    sources = [(config.task.of_repetition(r), generator) for r, generator in enumerate(generators)]
     while True:
-        drawn = [_contexts(config, together * config.batch, generator, device) for generator in generators]
+        drawn = [_contexts(config, task, together * config.batch, generator, device) for task, generator in sources]
         parts = [torch.stack(part) for part in zip(*drawn, strict=True)]
         yield from zip(*(part.split(config.batch, dim=1) for part in parts), strict=True)
 
 
 def _contexts(
-    config: ClassifierCloseness, count: int, generator: torch.Generator, device: torch.device
+    config: ClassifierCloseness, task: ContextTask, count: int, generator: torch.Generator, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Tokens (B, e, T), queries (B, Q, d) and labels (B, Q, C): a query of every class where each is asked alike."""
-    if config.task.balance == "context and query" and not config.own_token:
-        context = config.task.sample_every_query(count, generator, device, DTYPE)
+    if task.balance == "context and query" and not config.own_token:
+        context = task.sample_every_query(count, generator, device, DTYPE)
         return head.token_columns(context), context.x_query, context.y_query
-    context = config.task.sample(count, generator, device, DTYPE)
+    context = task.sample(count, generator, device, DTYPE)
     return head.token_columns(context, config.own_token), context.x_query.unsqueeze(-2), context.y_query.unsqueeze(-2)
 
 
@@ -211,9 +241,17 @@ def _start(config: ClassifierCloseness) -> training.Parameters:
     start = {name: drawn[:, k] for k, name in enumerate(config.names)}
     if config.start == "random":
         return start
-    W_Q, W_K, W_V = step_weights(config, fit_step(config))
-    at = {"W_Q": W_Q / config.scale, "W_K": W_K, "W_V": W_V, "W_P": torch.eye(e, dtype=DTYPE)}
+    at = _at_the_step(config)
     return {name: at[name] + value for name, value in start.items()}
+
+
+def _at_the_step(config: ClassifierCloseness) -> training.Parameters:
+    """The layers that are the steps fitted to what each repetition draws from, (R, e, e) each."""
+    tasks = [config.task.of_repetition(r) for r in range(config.repetitions)]
+    fitted = {task: fit_step(replace(config, task=task)) for task in dict.fromkeys(tasks)}
+    made = [step_weights(config, fitted[task]) for task in tasks]
+    W_Q, W_K, W_V = (torch.stack(parts) for parts in zip(*made, strict=True))
+    return {"W_Q": W_Q / config.scale, "W_K": W_K, "W_V": W_V, "W_P": torch.eye(W_Q.shape[-1], dtype=DTYPE)}
 
 
 def _free_entries(config: ClassifierCloseness, device: torch.device) -> training.Parameters:
@@ -226,12 +264,19 @@ def _free_entries(config: ClassifierCloseness, device: torch.device) -> training
     return {name: inputs if name in ("W_Q", "W_K") else labels for name in config.names}
 
 
+def tuning_contexts(config: ClassifierCloseness) -> Examples:
+    """The contexts that rate and width are fitted on, `tuning` of them, drawn in float32 and given in float64."""
+    drawn = config.task.sample(config.tuning, stream(config.seed, "tune"))
+    return Examples(*(part.to(DTYPE) for part in drawn))
+
+
 def fit_step(config: ClassifierCloseness) -> descent.Fit:
     """Rate and width of the step on the tuning contexts."""
-    context = config.task.sample(config.tuning, stream(config.seed, "tune"))
+    context = tuning_contexts(config)
     return descent.fit(config.step, [Scores.of_examples(context)], context.y_query)
 
 
+@checked()
 def step_weights(config: ClassifierCloseness, fitted: descent.Fit) -> constructions.Weights:
     """The layer that is the fitted step (`prop-linear-step`, `prop-kernel-step`), in float64."""
     n, d, classes, eta = config.task.n, config.task.d, config.task.classes, fitted.eta[0]
@@ -240,6 +285,7 @@ def step_weights(config: ClassifierCloseness, fitted: descent.Fit) -> constructi
     return constructions.kernel_classifier_step(d, classes, fitted.beta, eta, dtype=DTYPE)
 
 
+@checked()
 def step_row(config: ClassifierCloseness, fitted: descent.Fit) -> Row:
     """The query's row of that layer."""
     return Row.of(*step_weights(config, fitted), config.task.d)

@@ -2,13 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
-import numpy
 import torch
 from torch import Generator, Tensor
 
+from icl_lib.classification.circle import Arcs
+from icl_lib.classification.class_counts import class_counts
 from icl_lib.running.normals import standard_normal
+from icl_lib.running.training import even_parts
 from icl_lib.running.validation import check_choice, check_integer, check_number
 
 
@@ -24,15 +26,73 @@ class Examples(NamedTuple):
     y_query: Tensor
 
 
+@runtime_checkable
+class ContextTask(Protocol):
+    """What contexts are drawn from, a dataclass: n points in d dimensions of so many classes, and a query."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def n(self) -> int:
+        """Labelled points."""
+        ...
+
+    @property
+    def d(self) -> int:
+        """Dimensions."""
+        ...
+
+    @property
+    def classes(self) -> int:
+        """Classes of a context."""
+        ...
+
+    @property
+    def balance(self) -> str:
+        """What is balanced, one of `BALANCES`."""
+        ...
+
+    @property
+    def draws_alike(self) -> bool:
+        """Whether every batch is the same program, with no context drawn again and no table from the CPU."""
+        ...
+
+    def of_repetition(self, repetition: int) -> Self:
+        """What a repetition of an experiment draws from."""
+        ...
+
+    def sample(
+        self,
+        batch: int,
+        generator: Generator,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Examples:
+        """`batch` contexts with one query each."""
+        ...
+
+    def sample_every_query(
+        self,
+        batch: int,
+        generator: Generator,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Examples:
+        """`batch` contexts with one query of each class."""
+        ...
+
+
 BALANCES = ("none", "context", "context and query")
 INPUTS = ("uniform", "gaussian", "clusters")
 LABELS = ("nearest", "own")
 NOISY = ("context", "context and query")
 
-# A context with given class counts is drawn by rejection from pools of n · _POOLS points; a context whose smallest
-# class is still short after the last pool is replaced by a new one, class vectors included.
+# But on the circle a context with given class counts is drawn by rejection from pools of n · _POOLS points; one whose
+# smallest class is still short after the last pool is replaced by a new one, class vectors included.
 _POOLS = (2, 6, 20, 64)
 _ROUNDS = 200
+# Points of such contexts drawn at a time on a CPU: more would leave its caches.
+_CPU_BLOCK = 2**16
 
 
 @dataclass(frozen=True)
@@ -52,7 +112,8 @@ class SphereClassification:
     is replaced by a uniform one, in the context or, by `noisy`, for the query too; `relevant`: dimensions that
     w_c lies in (all where None).
 
-    With `balance` other than `"none"` a context with a class too small to be found among 64 n points is drawn anew.
+    With `balance` other than `"none"` a context with a class too small to be found among 64 n points is drawn anew
+    (but for one vector a class on the circle, where points of a class are drawn at once).
     Raises `TypeError` or `ValueError` for what is out of range or does not combine; `sample` raises `RuntimeError`
     where balanced contexts are too rare to be drawn.
     See `def-sphere-classification`.
@@ -103,6 +164,10 @@ class SphereClassification:
     def draws_alike(self) -> bool:
         """Whether every batch is the same program, with no context drawn again and no table from the CPU."""
         return self.balance == "none" and self.inputs != "clusters"
+
+    def of_repetition(self, repetition: int) -> Self:
+        """The same for all."""
+        return self
 
     def sample(
         self,
@@ -233,8 +298,39 @@ class _SphereDraw:
         return torch.where(flip, _one_hot(self._uniform_classes(batch, count, classes), classes, self.dtype), y)
 
     def balanced(self, batch: int, every_class: bool = False) -> tuple[Examples, Tensor]:
-        """Contexts with given numbers of points of each class, by rejection; with queries of `every_class`, C each."""
-        done: list[tuple[Examples, Tensor]] = []
+        """Contexts with given numbers of points of each class; with queries of `every_class`, C each."""
+        task = self.task
+        plain = (task.inputs, task.prototypes, task.offset, task.relevant) == ("uniform", 1, 0, None)
+        draw = self._on_circle if task.d == 2 and plain else self._by_rejection
+        on_cpu = torch.device(self.device or "cpu").type == "cpu"
+        sizes = even_parts(batch, max(1, _CPU_BLOCK // task.n)) if on_cpu else [batch]
+        parts = [draw(size, every_class) for size in sizes]
+        x, y, x_query, y_query, w = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
+        queries = (part.mT if every_class else part.squeeze(-1) for part in (x_query, y_query))
+        return Examples(x.mT, y.mT, *queries), w
+
+    def _on_circle(self, batch: int, every_class: bool) -> tuple[Tensor, ...]:
+        """x, y, x_query, y_query, token-last, and w: each point drawn in the arc of its class.
+
+        The classes stand in an order of chance, one for the batch.
+        """
+        w, offset = self.classes(batch)
+        arcs = Arcs.of(w)
+        ends = self._quota(batch).squeeze(-1).cumsum(1)
+        order = torch.randperm(self.task.n, generator=self.generator, device=self.device)
+        labels = torch.searchsorted(ends, order.to(ends).expand(batch, -1).contiguous(), right=True)
+        x, y = arcs.points(labels, self.generator), _one_hot(labels, self.task.classes, self.dtype)
+        if self.task.balance == "context":
+            return x, y, *self.points(w, offset, 1), w
+        if every_class:
+            asked = torch.arange(self.task.classes, device=self.device).expand(batch, -1)
+        else:
+            asked = self._uniform_classes(batch, 1, self.task.classes)
+        return x, y, arcs.points(asked, self.generator), _one_hot(asked, self.task.classes, self.dtype), w
+
+    def _by_rejection(self, batch: int, every_class: bool) -> tuple[Tensor, ...]:
+        """The same from the points of a pool, until every class has enough."""
+        done: list[tuple[Tensor, ...]] = []
         missing = batch
         for _ in range(_ROUNDS):
             w, offset = self.classes(missing)
@@ -247,7 +343,7 @@ class _SphereDraw:
                     # Often a pool is enough for all of its contexts, which then need not be copied.
                     chosen = slice(None) if bool(full.all()) else full
                     context = self._assemble(*(part[chosen] for part in (x, y, count, quota, query, w, offset)))
-                    done.append((context, w[chosen]))
+                    done.append((*context, w[chosen]))
                 w, offset, quota, query = w[~full], offset[~full], quota[~full], query[~full]
                 if not len(w):
                     break
@@ -258,23 +354,13 @@ class _SphereDraw:
             raise RuntimeError(f"no balanced contexts after {_ROUNDS} draws for {missing} of {batch} of {self.task}")
         # Contexts with small classes were finished last; a permutation makes every part of a batch alike.
         order = torch.randperm(batch, generator=self.generator, device=self.device)
-        x, y, x_query, y_query = (torch.cat(part)[order] for part in zip(*(c for c, _ in done), strict=True))
-        queries = (part.mT if every_class else part.squeeze(-1) for part in (x_query, y_query))
-        return Examples(x.mT, y.mT, *queries), torch.cat([w for _, w in done])[order]
+        return tuple(torch.cat(part)[order] for part in zip(*done, strict=True))
 
     def _quota(self, batch: int) -> Tensor:
         """Points wanted of each class, (B, C, 1): n/C, or n times Dirichlet shares rounded to a sum of n."""
-        n, classes, alpha = self.task.n, self.task.classes, self.task.concentration_of_counts
-        if alpha is None:
-            return torch.full((batch, classes, 1), n // classes, device=self.device, dtype=self.dtype)
-        # PyTorch's Dirichlet law takes no generator, numpy's does.
-        seed = int(torch.randint(2**31, (), generator=self.generator, device=self.device))
-        share = n * torch.from_numpy(numpy.random.default_rng(seed).dirichlet([alpha] * classes, batch))
-        whole = share.floor()
-        # The points that rounding down leaves over go to the largest remainders.
-        rank = (share - whole).argsort(1, descending=True).argsort(1)
-        whole += rank < (n - whole.sum(1, keepdim=True)).round()
-        return whole.unsqueeze(-1).to(self.device, self.dtype)
+        task = self.task
+        counts = class_counts(batch, task.n, task.classes, task.concentration_of_counts, self.generator)
+        return counts.unsqueeze(-1).to(self.device, self.dtype)
 
     def _query_classes(self, batch: int, every_class: bool) -> Tensor:
         """How many queries a class has, (B, C, 1): one class drawn has one, or every class; none for a free query."""
@@ -287,8 +373,8 @@ class _SphereDraw:
 
     def _assemble(
         self, x: Tensor, y: Tensor, count: Tensor, quota: Tensor, query: Tensor, w: Tensor, offset: Tensor
-    ) -> Examples:
-        """Token-last contexts of a pool's first points of each class, as many as its quota.
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Token-last contexts of a pool's first points of each class, as many as its quota: x, y and the queries'.
 
         `count` is the pool's number of points of each class so far. The queries are the next points of their classes,
         or a fresh point where no class was drawn for it.
@@ -300,7 +386,7 @@ class _SphereDraw:
         else:
             asked = (rank > wanted) & (rank <= wanted + (query.mT @ y).squeeze(1))
             x_query, y_query = (_columns(part, asked) for part in (x, y))
-        return Examples(_columns(x, kept), _columns(y, kept), x_query, y_query)
+        return _columns(x, kept), _columns(y, kept), x_query, y_query
 
 
 def _columns(v: Tensor, chosen: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from icl_lib.classification.kernels import KernelStep, Scores, sphere_tolerance
-from icl_lib.running.validation import check_integer, check_last_dimensions, check_number
+from icl_lib.running.checked import check_tensors, checked
+from icl_lib.running.validation import check_count, check_finite, check_last_dimensions, check_number
 
 # Sizes of a width β between which a search looks, and the signs that it tries.
 WIDTHS = (1e-4, 5000.0)
@@ -26,17 +27,18 @@ WALK = 9
 CONTEXTS_OF_A_WALK = 1000
 
 
+@checked("x: ... n d, y: ... n C, x_query: ... d")
 def check_context(x: Tensor, y: Tensor, x_query: Tensor) -> None:
     """Raise `TypeError` or `ValueError` unless shapes fit, vectors are finite, and labels are `check_labels`'s."""
     check_last_dimensions("x", x, n=None, d=None)
     check_last_dimensions("y", y, n=x.shape[-2], C=None)
     check_last_dimensions("x_query", x_query, d=x.shape[-1])
     for name, vectors in (("x", x), ("x_query", x_query)):
-        if not bool(torch.isfinite(vectors).all()):
-            raise ValueError(f"{name} must hold finite numbers, got nan or infinity")
+        check_finite(name, vectors)
     check_labels(y)
 
 
+@checked("y: ... n C")
 def check_labels(y: Tensor) -> None:
     """Raise `ValueError` unless there are two classes or more and the labels y (..., n, C) are one-hot."""
     if y.shape[-1] < 2:
@@ -46,13 +48,17 @@ def check_labels(y: Tensor) -> None:
         raise ValueError("y must be one-hot: a single 1 in each row and 0 elsewhere, got other values")
 
 
+@checked("x: ... d")
 def check_on_sphere(name: str, x: Tensor) -> None:
     """Raise `ValueError` unless every vector of `x` (..., d) has norm 1, to the rounding of its dtype."""
+    if not x.numel():
+        raise ValueError(f"{name} must hold at least one vector, got shape {tuple(x.shape)}")
     largest = float((torch.linalg.vector_norm(x, dim=-1) - 1).abs().max())
     if not largest <= sphere_tolerance(x.dtype):
         raise ValueError(f"{name} must lie on the unit sphere for this kernel, got |norm - 1| up to {largest:.3g}")
 
 
+@checked("x: ... n d, y: ... n C, x_query: ... d")
 def linear_classifier_step(x: Tensor, y: Tensor, x_query: Tensor, rate: float) -> Tensor:
     """Logits W₁ x_query = (rate/n) Σ (y_i − 1/C)⟨x_i, x_query⟩ of one step from W₀ = 0, (..., C).
 
@@ -64,6 +70,7 @@ def linear_classifier_step(x: Tensor, y: Tensor, x_query: Tensor, rate: float) -
     return rate * KernelStep("linear", "n").features(Scores.of(x, y, x_query), 1.0).squeeze(-1)
 
 
+@checked("x: ... n d, y: ... n C, x_query: ... d")
 def kernel_classifier_step(
     x: Tensor, y: Tensor, x_query: Tensor, beta: float, rate: float, *, adaptive: bool, include_query: bool
 ) -> Tensor:
@@ -86,6 +93,7 @@ def kernel_classifier_step(
     return rate * KernelStep("exponential", divisor).features(Scores.of(x, y, x_query), beta).squeeze(-1)
 
 
+@checked("x: ... n d, y: ... n C")
 def linear_classifier_steps(x: Tensor, y: Tensor, rate: float, steps: int) -> Tensor:
     """The weights W (..., C, d) after `steps` steps of `rate` on the mean cross-entropy, from W = 0.
 
@@ -93,13 +101,14 @@ def linear_classifier_steps(x: Tensor, y: Tensor, rate: float, steps: int) -> Te
     """
     check_context(x, y, x[..., 0, :])
     check_number("rate", rate)
-    check_integer("steps", steps, 1)
+    check_count("steps", steps)
     W = (rate / x.shape[-2]) * (y - 1 / y.shape[-1]).mT @ x
     for _ in range(steps - 1):
         W = W + (rate / x.shape[-2]) * (y - torch.softmax(x @ W.mT, dim=-1)).mT @ x
     return W
 
 
+@checked("gram: ... n n_, y: ... n C")
 def kernel_classifier_steps(
     gram: Tensor, y: Tensor, rate: float, steps: int, *, ridge: float = 0.0, momentum: float = 0.0
 ) -> Tensor:
@@ -115,7 +124,7 @@ def kernel_classifier_steps(
     check_number("rate", rate)
     check_number("ridge", ridge, minimum=0)
     check_number("momentum", momentum, minimum=0, maximum=1)
-    check_integer("steps", steps, 1)
+    check_count("steps", steps)
     alpha = before = torch.zeros_like(y)
     for _ in range(steps):
         ahead = alpha + momentum * (alpha - before)
@@ -144,14 +153,17 @@ class Fit:
         return features @ torch.tensor(self.eta, dtype=features.dtype, device=features.device)
 
 
+@checked("logits: ... C, y: ... C", lowest=("logits",), result="any")
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     """−log of the probability that softmax(logits) gives to the class of the one-hot y, shape (...).
 
     See `def-sphere-classification`.
     """
-    return -(torch.log_softmax(logits, dim=-1) * y).sum(-1)
+    # A class that is not the label may have a logit of −∞, and 0 times ∞ is no number.
+    return -torch.where(y == 0, 0.0, torch.log_softmax(logits, dim=-1) * y).sum(-1)
 
 
+@checked("features: B C heads, y: B C")
 def fit_rate(features: Tensor, y: Tensor, iterations: int = 100) -> tuple[tuple[float, ...], float]:
     """The rates η (one a head) with the least mean cross-entropy of softmax(features @ η), and that loss.
 
@@ -160,10 +172,7 @@ def fit_rate(features: Tensor, y: Tensor, iterations: int = 100) -> tuple[tuple[
     keeps them finite where a head separates all tuning contexts; elsewhere it moves nothing that is printed.
     Raises `ArithmeticError` if `iterations` do not suffice.
     """
-    check_last_dimensions("features", features, B=None, C=None, heads=None)
-    check_last_dimensions("y", y, B=features.shape[0], C=features.shape[1])
-    if not bool(torch.isfinite(features).all()):
-        raise ValueError("features must hold finite numbers, got nan or infinity")
+    check_count("iterations", iterations)
     # Far from a width that fits, features are all tiny: their scale is taken out and put back.
     scale = float(features.abs().max().clamp_min(torch.finfo(features.dtype).tiny))
     M, y = features.double() / scale, y.double()
@@ -189,6 +198,7 @@ def fit_rate(features: Tensor, y: Tensor, iterations: int = 100) -> tuple[tuple[
     raise ArithmeticError(f"the rate has not settled after {iterations} iterations: loss {value:.3g} at {eta.tolist()}")
 
 
+@checked()
 def minimise_over_widths(
     loss: Callable[[float], float],
     lowest: float = WIDTHS[0],
@@ -210,6 +220,7 @@ def minimise_over_widths(
     return math.exp(found.x)
 
 
+@checked("y: B C")
 def fit(
     step: KernelStep,
     scores: Sequence[Scores],
@@ -230,7 +241,10 @@ def fit(
     if not signs or any(sign not in SIGNS for sign in signs):
         raise ValueError(f"signs must hold 1, -1 or both, got {tuple(signs)}")
     for batch in scores:
+        check_tensors("scores.s: B n, scores.s_query: B, scores.y: B n C", scores=batch)
         step.check(batch)
+    check_last_dimensions("y", y, B=sum(len(batch.s) for batch in scores), C=scores[0].y.shape[-1])
+    _check_widths(widths)
     exact = [Scores(*(part.double() for part in batch)) for batch in scores]
 
     def at(beta: float) -> tuple[tuple[float, ...], float]:
@@ -254,6 +268,13 @@ def fit(
         return Fit(step, sign * size, *at(sign * size), _binds(size, low, high))
 
     return min(map(best, signs), key=lambda one: one.loss)
+
+
+def _check_widths(widths: tuple[float, float]) -> None:
+    if len(widths) != 2:
+        raise ValueError(f"widths must be the least and the largest, got {widths}")
+    check_number("widths", widths[0], above=0)
+    check_number("widths", widths[1], minimum=widths[0])
 
 
 def _features(step: KernelStep, scores: Sequence[Scores], beta: float) -> Tensor:

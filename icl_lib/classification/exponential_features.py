@@ -6,16 +6,17 @@ from itertools import combinations_with_replacement
 import torch
 from torch import Tensor
 
-from icl_lib.running.validation import check_integer, check_last_dimensions, check_number
+from icl_lib.running.checked import checked
+from icl_lib.running.validation import check_integer, check_number
 
 
+@checked("x: ... d")
 def exponential_features(x: Tensor, beta: float, degree: int) -> Tensor:
     """φ_ν(x) = x^ν √(β^|ν| / ν!) for all multi-indices |ν| ≤ `degree`: (..., F) for `x` (..., d).
 
     ⟨φ(x), φ(x')⟩ is the series of e^{β⟨x, x'⟩} up to that degree; on the unit sphere what is left out is at most
     β^{K+1} e^β / (K+1)! for degree K. F = (d + K choose K) grows fast: for small d only. See `lem-functional-gradient`.
     """
-    check_last_dimensions("x", x, d=None)
     check_number("beta", beta, minimum=0)
     check_integer("degree", degree, 0, 150)
     d = x.shape[-1]

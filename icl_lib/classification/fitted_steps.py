@@ -12,9 +12,17 @@ from torch import Tensor
 from icl_lib.classification.contexts import Examples, SphereClassification
 from icl_lib.classification.descent import Fit, cross_entropy, fit, fit_rate
 from icl_lib.classification.kernels import LINEAR, SOFTMAX, KernelStep, Scores
+from icl_lib.running.checked import checked
 from icl_lib.running.device import DEVICES
 from icl_lib.running.streams import stream
-from icl_lib.running.validation import check_choice, check_integer, check_number, check_tuple
+from icl_lib.running.validation import (
+    check_choice,
+    check_count,
+    check_instance,
+    check_integer,
+    check_number,
+    check_tuple,
+)
 
 VIEWS = ("all", "relevant")
 # Points of contexts held at a time, so that memory does not grow with n × contexts.
@@ -42,6 +50,7 @@ def _check_steps(steps: object) -> None:
             raise TypeError(f"steps must hold kernel steps, got {step!r}")
 
 
+@checked()
 def contexts(
     task: SphereClassification, count: int, purpose: str, seed: int, view: str = "all"
 ) -> Iterator[tuple[Scores, Tensor]]:
@@ -49,6 +58,9 @@ def contexts(
 
     With `view="relevant"` only the dimensions that the classes depend on enter the scores.
     """
+    check_count("count", count)
+    check_integer("seed", seed, 0)
+    check_choice("view", view, VIEWS)
     generator = stream(seed, purpose)
     block = max(1, BLOCK // (task.n * task.classes))
     for done in range(0, count, block):
@@ -190,8 +202,8 @@ class MixedLengths:
         _check_counts(self, "tuning", "test")
         for name in ("lengths", "test_lengths"):
             check_tuple(name, getattr(self, name), "numbers of points")
-        for n in (*self.lengths, *self.test_lengths):
-            check_integer("a length", n, 1)
+            for n in getattr(self, name):
+                check_count(name, n)
 
     def compute(self, device: torch.device) -> xarray.Dataset:
         """What `compare` returns, with a further dimension `n`, the length of the test contexts."""
@@ -224,6 +236,7 @@ class Landscape:
 
     def __post_init__(self) -> None:
         _check_task(self.task)
+        check_instance("step", self.step, KernelStep)
         _check_counts(self, "tuning", "points")
         check_number("lowest", self.lowest)
         check_number("highest", self.highest, above=self.lowest)

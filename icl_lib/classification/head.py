@@ -16,7 +16,8 @@ from torch import Tensor
 from icl_lib.attention import KINDS
 from icl_lib.classification.contexts import Examples
 from icl_lib.matrices import nearest_multiple
-from icl_lib.running.validation import check_choice, check_last_dimensions
+from icl_lib.running.checked import checked
+from icl_lib.running.validation import check_choice, check_last_dimensions, check_number
 
 
 class Row(NamedTuple):
@@ -45,17 +46,20 @@ class Row(NamedTuple):
         return nearest_multiple(self.A[..., : self.A.shape[-2]])
 
 
+@checked("context.x: ... n d, context.y: ... n C; context.x_query: ... d, context.y_query: ... C")
 def token_columns(context: Examples, own_token: bool = False) -> Tensor:
     """The tokens of contexts as columns (..., e, n); with `own_token` the query's (x_query, 0) is the last of n + 1.
 
     See `prop-linear-step`.
     """
-    check_last_dimensions("x", context.x, n=None, d=None)
-    check_last_dimensions("y", context.y, n=context.x.shape[-2], C=None)
+    if context.x.shape[:-1] != context.y.shape[:-1]:
+        told = f"{tuple(context.y.shape)} beside {tuple(context.x.shape)}"
+        raise ValueError(f"context.y must have a label for every point of context.x, got {told}")
     tokens = torch.cat([context.x.mT, context.y.mT], dim=-2)
     if not own_token:
         return tokens
-    check_last_dimensions("x_query", context.x_query, d=context.x.shape[-1])
+    if context.x_query.shape[:-1] != context.x.shape[:-2]:
+        raise ValueError(f"context.x_query must be one for every context, got {tuple(context.x_query.shape)}")
     query = torch.nn.functional.pad(context.x_query, (0, context.y.shape[-1])).unsqueeze(-1)
     return torch.cat([tokens, query], dim=-1)
 
@@ -65,42 +69,42 @@ def _weights(kind: str, scores: Tensor) -> Tensor:
     return scores if kind == "linear" else torch.softmax(scores, dim=-1)
 
 
-def _check(tokens: Tensor, x_query: Tensor, row: Row) -> None:
-    check_last_dimensions("tokens", tokens, e=row.A.shape[-1], T=None)
-    check_last_dimensions("x_query", x_query, d=row.A.shape[-2])
-    check_last_dimensions("V", row.V, C=None, e=row.A.shape[-1])
-
-
+@checked("row.A: ... d e, row.V: ... C e, tokens: ... e T, x_query: ... d")
 def logits(kind: str, tokens: Tensor, x_query: Tensor, row: Row) -> Tensor:
     """The query's logits V r, (..., C); `tokens` (..., e, T), `x_query` (..., d), `row` broadcasts.
 
     See `sec-attention`.
     """
-    _check(tokens, x_query, row)
     w = _weights(kind, x_query.unsqueeze(-2) @ row.A @ tokens)
     return (w @ tokens.mT @ row.V.mT).squeeze(-2)
 
 
+@checked("row.A: ... d e, row.V: ... C e, tokens: ... e T, x_query: ... d")
 def sensitivity(kind: str, tokens: Tensor, x_query: Tensor, row: Row, own_token: bool = False) -> tuple[Tensor, Tensor]:
     """Probabilities ŷ (..., C) and ∂ŷ/∂x_query (..., C, d), with the query free to move in ℝᵈ.
 
     With `own_token` the last of the `tokens` is the query's and moves with it. See `sec-closeness-metrics`.
     """
-    _check(tokens, x_query, row)
     column = x_query.unsqueeze(-1)
     w = _weights(kind, column.mT @ row.A @ tokens)
     r = tokens @ w.mT
     # The scores' slopes are A t_j.
-    slope = tokens @ tokens.mT @ row.A.mT if kind == "linear" else _softmax_slope(tokens, w, r, row.A)
+    slope = tokens @ tokens.mT @ row.A.mT if kind == "linear" else _softmax_slope(tokens, w, row.A)
     if own_token:
         slope = slope + _own_slope(kind, tokens, column, w, r, row.A)
     p = torch.softmax((row.V @ r).squeeze(-1), dim=-1)
     dlogits = row.V @ slope
-    return p, p.unsqueeze(-1) * (dlogits - p.unsqueeze(-2) @ dlogits)
+    # By pairs of classes: where one takes nearly all, 1 − p would be rounding.
+    apart = dlogits.unsqueeze(-2) - dlogits.unsqueeze(-3)
+    return p, p.unsqueeze(-1) * (p.unsqueeze(-2).unsqueeze(-1) * apart).sum(-2)
 
 
-def _softmax_slope(tokens: Tensor, w: Tensor, r: Tensor, A: Tensor) -> Tensor:
-    return (tokens * w) @ tokens.mT @ A.mT - r @ (A @ r).mT
+def _softmax_slope(tokens: Tensor, w: Tensor, A: Tensor) -> Tensor:
+    # Moments about the heaviest token: where one class takes nearly all the weight, its labels are then exactly 0,
+    # and what the other classes leave is not lost in rounding.
+    apart = tokens - torch.take_along_dim(tokens, w.argmax(-1, keepdim=True), dim=-1)
+    mean = apart @ w.mT
+    return (apart * w) @ apart.mT @ A.mT - mean @ (A @ mean).mT
 
 
 def _own_slope(kind: str, tokens: Tensor, column: Tensor, w: Tensor, r: Tensor, A: Tensor) -> Tensor:
@@ -111,6 +115,7 @@ def _own_slope(kind: str, tokens: Tensor, column: Tensor, w: Tensor, r: Tensor, 
     return moved + (own @ extra if kind == "linear" else w[..., -1:] * (own - r) @ extra)
 
 
+@checked("tokens: R B e T, x_query: R B Q d, y_query: R B Q C, row.A: R d e, row.V: R C e", contents=False)
 def gradient(kind: str, tokens: Tensor, x_query: Tensor, y_query: Tensor, row: Row) -> Row:
     """∂/∂(A, V) of the mean cross-entropy of each repetition, shapes as `row`.
 
@@ -131,6 +136,11 @@ def gradient(kind: str, tokens: Tensor, x_query: Tensor, y_query: Tensor, row: R
     return Row(queries.mT @ score_side, back.mT @ r)
 
 
+@checked(
+    "tokens: R B e T, x_query: R B Q d, y_query: R B Q C, "
+    "weights.W_Q: R e e_, weights.W_K: R e e_, weights.W_V: R e e_",
+    contents=False,
+)
 def weight_gradient(
     kind: str, tokens: Tensor, x_query: Tensor, y_query: Tensor, weights: dict[str, Tensor], scale: float = 1.0
 ) -> dict[str, Tensor]:
@@ -140,6 +150,8 @@ def weight_gradient(
     See `def-sphere-classification`.
     """
     d, W_P = x_query.shape[-1], weights.get("W_P")
+    check_number("scale", scale)
+    check_last_dimensions("tokens", tokens, e=d + y_query.shape[-1], T=None)
     W_Q, W_K, W_V = (weights[name] for name in ("W_Q", "W_K", "W_V"))
     slope = gradient(kind, tokens, x_query, y_query, Row.of(W_Q, W_K, W_V, d, W_P, scale))
     to_Q = torch.zeros_like(W_Q)

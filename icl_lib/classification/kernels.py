@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from icl_lib.classification.contexts import Examples
-from icl_lib.running.validation import check_choice, check_last_dimensions, check_number
+from icl_lib.running.checked import checked
+from icl_lib.running.validation import check_choice, check_dtype, check_last_dimensions, check_number
 
 FAMILIES = ("linear", "exponential", "laplace", "polynomial", "cauchy", "compact", "sinh")
 # These use the distance ‖x − x'‖² = 2 − 2s, which is right on the unit sphere only.
@@ -22,6 +23,7 @@ CENTRES = ("classes", "context")
 HEADS = ("one", "two")
 
 
+@checked("s: ...", result="log", lowest=("s",))
 def log_kernel(family: str, s: Tensor, beta: float) -> tuple[Tensor | None, Tensor]:
     """(sign, log|k|) of k at the inner products `s`, elementwise; the sign is None where k ≥ 0 everywhere.
 
@@ -70,8 +72,10 @@ class Scores(NamedTuple):
         return cls.of(examples.x, examples.y, examples.x_query)
 
 
+@checked()
 def sphere_tolerance(dtype: torch.dtype) -> float:
     """By how much the norm of a vector given in `dtype` may miss 1 on the unit sphere: 10 √ε."""
+    check_dtype("dtype", dtype)
     return 10 * math.sqrt(torch.finfo(dtype).eps)
 
 
@@ -145,13 +149,17 @@ class KernelStep:
             n = scores.s.shape[-1]
             weights = log_k.exp() / (n if self.rate == "n" else math.sqrt(n))
         else:
-            log_all = log_k
+            largest = log_k.amax(-1, keepdim=True)
+            log_self = None
             if self.rate == "context and query":
-                log_self = log_kernel(self.family, scores.s_query, beta)[1]
-                log_all = torch.cat([log_k, log_self.unsqueeze(-1)], dim=-1)
-            largest = log_all.amax(-1, keepdim=True).clamp_min(torch.finfo(log_k.dtype).min)
-            total = (log_all - largest).exp().sum(-1, keepdim=True)
-            weights = (log_k - largest).exp() / total.clamp_min(torch.finfo(log_k.dtype).tiny)
+                log_self = log_kernel(self.family, scores.s_query, beta)[1].unsqueeze(-1)
+                largest = torch.maximum(largest, log_self)
+            largest = largest.clamp_min(torch.finfo(log_k.dtype).min)
+            weights = (log_k - largest).exp()
+            total = weights.sum(-1, keepdim=True)
+            if log_self is not None:
+                total = total + (log_self - largest).exp()
+            weights = weights / total.clamp_min(torch.finfo(log_k.dtype).tiny)
         return weights if sign is None else sign * weights
 
 

@@ -12,8 +12,10 @@ from torch import Tensor
 from icl_lib.classification import classifiers as references
 from icl_lib.classification.contexts import Examples, SphereClassification
 from icl_lib.classification.descent import (
+    Fit,
     cross_entropy,
     fit,
+    fit_rate,
     kernel_classifier_steps,
     linear_classifier_steps,
     minimise_over_widths,
@@ -21,7 +23,7 @@ from icl_lib.classification.descent import (
 from icl_lib.classification.kernels import LINEAR, OWN_TOKEN, KernelStep, Scores
 from icl_lib.running.device import DEVICES
 from icl_lib.running.streams import stream
-from icl_lib.running.validation import check_choice, check_integer
+from icl_lib.running.validation import check_choice, check_count, check_instance, check_integer
 
 # A rung takes tuning contexts and returns its predictor: contexts to log-probabilities (B, C).
 Predictor = Callable[[Examples], Tensor]
@@ -62,8 +64,10 @@ class ReferenceLadder:
         check_integer("sweeps", self.sweeps, 2)
         check_integer("seed", self.seed, 0)
         check_choice("device", self.device, DEVICES)
-        for steps in (*self.linear_steps, *self.kernel_steps):
-            check_integer("a number of steps", steps, 1)
+        for name in ("linear_steps", "kernel_steps"):
+            check_instance(name, getattr(self, name), tuple)
+            for steps in getattr(self, name):
+                check_count(name, steps)
 
     def compute(self, device: torch.device) -> xarray.Dataset:
         """Over `classifier`: `loss`, the paired `gap` to the linear step, and `above`, what is lost on the posterior.
@@ -130,7 +134,11 @@ def _best(candidates: Sequence[tuple[float, ...]], predictor: Callable[..., Pred
 
 def one_step(step: KernelStep, tune: Examples) -> Predictor:
     """One fitted step."""
-    fitted = fit(step, [Scores.of_examples(tune)], tune.y_query)
+    return of_fit(fit(step, [Scores.of_examples(tune)], tune.y_query))
+
+
+def of_fit(fitted: Fit) -> Predictor:
+    """The predictor of a step that has been fitted."""
     return lambda context: torch.log_softmax(fitted.logits(Scores.of_examples(context)), dim=-1)
 
 
@@ -142,6 +150,16 @@ def nearest_neighbours(tune: Examples) -> Predictor:
 
     n = tune.x.shape[-2]
     return _best([(k, s) for k, s in itertools.product(NEIGHBOURS, SMOOTHING) if k <= n], predictor, tune)
+
+
+def nearest_mean(tune: Examples) -> Predictor:
+    """The class whose mean is nearest, softmax(−τ‖x_query − mean‖²), τ fitted."""
+    (tau,), _ = fit_rate(references.distances_to_means(*tune[:3]).neg().unsqueeze(-1), tune.y_query)
+
+    def predict(context: Examples) -> Tensor:
+        return torch.log_softmax(-tau * references.distances_to_means(*context[:3]), dim=-1)
+
+    return predict
 
 
 def linear_steps(tune: Examples, steps: int) -> Predictor:

@@ -7,7 +7,7 @@ import xarray
 from torch import Tensor
 
 from icl_lib import alignment
-from icl_lib.classification.closeness import DTYPE, ClassifierCloseness
+from icl_lib.classification.closeness import DTYPE, ClassifierCloseness, tuning_contexts
 from icl_lib.classification.contexts import Examples
 from icl_lib.classification.descent import cross_entropy, fit_rate
 from icl_lib.classification.kernels import Scores
@@ -28,7 +28,7 @@ def excess_parts(config: ClassifierCloseness, result: xarray.Dataset) -> pandas.
     Raises `ValueError` for linear attention, whose scores have no scale of their own.
     """
     _check_softmax(config)
-    tuning = config.task.sample(config.tuning, stream(config.seed, "tune"))
+    tuning = tuning_contexts(config)
     rows = []
     for repetition, (beta, gain) in enumerate(
         zip(learned_width(result).tolist(), learned_gain(result).tolist(), strict=True)

@@ -7,7 +7,8 @@ submissions/submission-32, commit e58307b of July 2025. C = 5 classes, n = 100 p
 import math
 from dataclasses import dataclass
 
-from icl_lib.running.validation import check_integer, check_number
+from icl_lib.running.checked import checked
+from icl_lib.running.validation import check_count, check_number
 from icl_lib.statistics import RESOLVED, Measurement
 
 CLASSES = 5
@@ -61,13 +62,16 @@ STARTS = {
 }
 
 
+@checked()
 def width_of(c_qk: float, d: int, classes: int = CLASSES) -> float:
     """β of a softmax step whose scores are c_qk⟨x, x'⟩/√(d + C). See `sec-authors-numbers`."""
     check_number("c_qk", c_qk)
-    check_integer("d", d, 1)
+    check_count("d", d)
+    check_count("classes", classes)
     return c_qk / math.sqrt(d + classes)
 
 
+@checked()
 def spacing(decades: float) -> float:
     """The ratio of neighbours on a logarithmic grid of `POINTS_OF_A_GRID` over so many decades.
 
@@ -77,6 +81,7 @@ def spacing(decades: float) -> float:
     return float(10 ** (decades / (POINTS_OF_A_GRID - 1)))
 
 
+@checked()
 def allowed_ratio(relative_error: float, *ratios: float) -> float:
     """The factor by which ours may miss a number that the authors found on a grid.
 
@@ -85,15 +90,22 @@ def allowed_ratio(relative_error: float, *ratios: float) -> float:
     See `sec-authors-numbers`.
     """
     check_number("relative_error", relative_error, minimum=0)
+    for ratio in ratios:
+        check_number("ratios", ratio, above=0)
     half_steps = sum(math.log(ratio) / 2 for ratio in ratios)
     return math.exp(half_steps + RESOLVED * math.sqrt(2) * relative_error)
 
 
+@checked()
 def agrees_by_ratio(ours: float, theirs: float, allowed: float) -> bool:
     """Whether two positive numbers lie within a factor `allowed` of each other. See `sec-authors-numbers`."""
-    return abs(math.log(ours / theirs)) <= math.log(allowed)
+    for name, value in (("ours", ours), ("theirs", theirs)):
+        check_number(name, value, above=0)
+    check_number("allowed", allowed, minimum=1)
+    return abs(math.log(ours) - math.log(theirs)) <= math.log(allowed)
 
 
+@checked()
 def allowed_difference(ours: Measurement, deviation: float) -> float:
     """By how much a loss read off a scatter plot may miss `ours`: the reading error and 2 standard errors of both.
 

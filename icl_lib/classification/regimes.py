@@ -14,9 +14,10 @@ from icl_lib.classification.contexts import SphereClassification
 from icl_lib.classification.fitted_steps import FittedSteps
 from icl_lib.classification.kernels import LINEAR, OWN_TOKEN, SOFTMAX, KernelStep
 from icl_lib.classification.summaries import crosses, crossing
+from icl_lib.running.checked import checked
 from icl_lib.running.sweep import sweep
-from icl_lib.running.validation import check_choice, check_integer, check_number
-from icl_lib.statistics import RESOLVED, Measurement, over_runs
+from icl_lib.running.validation import check_choice, check_count, check_integer, check_number
+from icl_lib.statistics import RESOLVED, Measurement, finite_array, over_runs
 
 # What can be said of a difference linear − softmax.
 AHEAD = ("softmax", "linear", "not resolved")
@@ -69,6 +70,7 @@ def fitted_cells(
     )  # fmt: skip
 
 
+@checked()
 def deviation_of_counts(task: SphereClassification) -> float:
     """Standard deviation of a class's points in contexts with Dirichlet shares, before they are rounded; 0 without.
 
@@ -87,13 +89,14 @@ def greatest_deficits(frame: pandas.DataFrame, by: str = "d") -> dict[int, Measu
     return {int(value): Measurement(-difference, error) for value, difference, error in pairs}
 
 
+@checked()
 def simultaneous_limit(cells: int, level: float = 0.05, sides: int = 1) -> float:
     """The z such that the least of `cells` independent standard normals is below −z with probability `level` (Šidák).
 
     Where two models were equal in every cell, a rule that asks each cell for a score of at least −z would blame one
     of them in a share `level` of all maps. With two `sides` it is the largest absolute value that exceeds z.
     """
-    check_integer("cells", cells, 1)
+    check_count("cells", cells)
     check_integer("sides", sides, 1, 2)
     check_number("level", level, above=0, maximum=0.5)
     return float(norm.isf((1 - (1 - level) ** (1 / cells)) / sides))
@@ -116,8 +119,10 @@ def by_cell(
     return {name: one for name, one in named if isinstance(one, Measurement)}
 
 
+@checked()
 def ahead(difference: Measurement, limit: float = RESOLVED) -> str:
     """Who is ahead by linear − softmax, one of `AHEAD`: not resolved within its `margin` at `limit` from 0."""
+    check_number("limit", limit, minimum=0)
     if abs(difference.value) <= difference.margin(limit):
         return "not resolved"
     return "softmax" if difference.value > 0 else "linear"
@@ -160,12 +165,15 @@ def crossing_words(border: pandas.DataFrame) -> list[Measurement | str]:
     ]
 
 
+@checked()
 def relative_quantiles(values: ArrayLike, levels: Sequence[float], groups: int = GROUPS) -> list[Measurement]:
     """Quantiles of independent values over their median, with the error of a jackknife over `groups` blocks of them.
 
     A jackknife over single values would not do for a quantile. What does not fill a block is left out.
     """
-    array = numpy.asarray(values, dtype=float).ravel()
+    array = finite_array(values)
+    for level in levels:
+        check_number("levels", level, minimum=0, maximum=1)
     check_integer("groups", groups, 2, len(array))
     blocks = array[: len(array) // groups * groups].reshape(groups, -1)
 
@@ -177,11 +185,13 @@ def relative_quantiles(values: ArrayLike, levels: Sequence[float], groups: int =
     return [found[str(level)] for level in levels]
 
 
+@checked()
 def share_removed(uniform: float, above: Measurement, best: Measurement) -> Measurement:
     """The share of the loss between a uniform guess and the `best` that is removed by what is `above` the best.
 
     Only the errors of the two are known, and not how they go together: the error given is the largest possible.
     """
+    check_number("uniform", uniform, above=best.value)
     removable = uniform - best.value
     error = above.standard_error / removable + abs(above.value) * best.standard_error / removable**2
     return Measurement(1 - above.value / removable, error)

@@ -11,7 +11,7 @@ from icl_lib.classification.descent import SIGNS, WIDTHS, fit
 from icl_lib.classification.fitted_steps import collect, compare, contexts
 from icl_lib.classification.kernels import FIXED_RATE, LINEAR, OWN_TOKEN, SOFTMAX, KernelStep, Scores
 from icl_lib.running.device import DEVICES
-from icl_lib.running.validation import check_choice, check_integer
+from icl_lib.running.validation import check_choice, check_instance, check_integer, check_tuple
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ class NamedSteps:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if not self.names:
-            raise ValueError("names must hold at least one step, got none")
+        check_instance("task", self.task, SphereClassification)
+        check_tuple("names", self.names, "names of steps")
         for name in self.names:
-            check_choice("a name", name, STEPS)
+            check_choice("names", name, STEPS)
         check_integer("tuning", self.tuning, 1)
         check_integer("test", self.test, 1)
         check_integer("seed", self.seed, 0)

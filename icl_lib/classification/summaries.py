@@ -15,12 +15,15 @@ from torch import Tensor
 
 from icl_lib.classification.head import Row
 from icl_lib.classification.printed import STARTS
-from icl_lib.running.validation import check_integer
+from icl_lib.running.checked import checked
+from icl_lib.running.validation import check_count, check_integer, check_number
 from icl_lib.statistics import RESOLVED, Measurement, median, over_repetitions, over_runs, rounded, wilson
 
 # What the claims allow a head beside its step: a difference of the losses, and the least Model Cos.
 LOSS_LIMIT = 0.02
 LEAST_COSINE = 0.99
+# A number that varies by less than this part of itself is the same for all contexts: what is left is rounding.
+SPREAD = 1e-10
 
 
 def classification_table(result: xarray.Dataset) -> pandas.DataFrame:
@@ -108,6 +111,7 @@ def paired(first: xarray.Dataset, second: xarray.Dataset) -> Measurement:
     return over_repetitions(difference.mean(-1) if len(difference) > 1 else difference)
 
 
+@checked()
 def crossing(
     n: Sequence[int], difference: Sequence[float], error: Sequence[float], draws: int = 2000
 ) -> Measurement | None:
@@ -116,6 +120,7 @@ def crossing(
     None where it does not: it has one sign throughout, or is negative at the end. The standard error is that of the
     interpolated length over `draws` differences with Gaussian errors, those without a crossing left out.
     """
+    _check_curve(n, difference, error)
     where = numpy.log(numpy.asarray(n, dtype=float))
     found = _last_crossing(where, numpy.asarray(difference, dtype=float))
     if found is None:
@@ -126,22 +131,33 @@ def crossing(
     return Measurement(math.exp(found), float(numpy.std(numpy.exp(points))))
 
 
+@checked()
 def crosses(n: Sequence[int], difference: Sequence[float], error: Sequence[float], draws: int = 2000) -> bool | None:
     """Whether there is a `crossing`; None, not resolved, where Gaussian errors decide it.
 
     It is clear where as many of the drawn differences agree as one side of two standard errors holds, 97.7 %.
     """
+    _check_curve(n, difference, error)
     drawn = _drawn_crossings(n, difference, error, draws)
     share = sum(point is not None for point in drawn) / draws
     clear = float(norm.cdf(RESOLVED))
     return True if share >= clear else False if share <= 1 - clear else None
 
 
+def _check_curve(n: Sequence[int], difference: Sequence[float], error: Sequence[float]) -> None:
+    for length in n:
+        check_count("n", length)
+    for one in error:
+        check_number("error", one, minimum=0)
+    if not len(n) == len(difference) == len(error) or list(n) != sorted(set(n)) or not n:
+        raise ValueError(f"n must be lengths that grow, with a difference and an error each, got {list(n)}")
+
+
 def _drawn_crossings(
     n: Sequence[int], difference: Sequence[float], error: Sequence[float], draws: int
 ) -> list[float | None]:
     """The logarithms of the crossings of `draws` differences with Gaussian errors, the same draws at each call."""
-    check_integer("draws", draws, 2)
+    check_count("draws", draws, 2)
     where = numpy.log(numpy.asarray(n, dtype=float))
     values, errors = numpy.asarray(difference, dtype=float), numpy.asarray(error, dtype=float)
     noise = numpy.random.default_rng(0).standard_normal((draws, len(values)))
@@ -218,14 +234,14 @@ def _ends(result: xarray.Dataset) -> dict[str, float]:
 def correlations(frame: pandas.DataFrame, first: str = "sa", second: str = "gd") -> dict[str, float]:
     """Correlation over contexts of two models' loss, probability, entropy (of a `scatter_table`).
 
-    0 where one of them is the same for all contexts: a model that says nothing agrees with none.
+    0 where one of them is the same for all contexts, to `SPREAD`: a model that says nothing agrees with none.
     """
     sa, gd = (frame[frame.model == model] for model in (first, second))
     return {name: _correlation(sa[name].to_numpy(), gd[name].to_numpy()) for name in ("loss", "probability", "entropy")}
 
 
 def _correlation(x: numpy.ndarray, y: numpy.ndarray) -> float:
-    if numpy.ptp(x) == 0 or numpy.ptp(y) == 0:
+    if any(numpy.ptp(values) <= SPREAD * numpy.abs(values).max() for values in (x, y)):
         return 0.0
     return float(numpy.corrcoef(x, y)[0, 1])
 

@@ -14,6 +14,10 @@ from icl_lib.running.digest import module_digest
 from icl_lib.running.places import checkout
 from icl_lib.running.validation import check_choice
 
+# The record of a training at the scale of the second paper's authors.
+AUTHORS_TRAINING = "trainings/authors"
+# The record of the heads of a trained sentence encoder.
+MODEL_HEADS = "models/all-minilm-l6-v2"
 STYLES = {
     "this library": {"color": PALETTE["blue"], "linestyle": "-"},
     "floor": {"color": PALETTE["grey"], "linestyle": ":"},
@@ -45,6 +49,16 @@ def load(name: str) -> dict[str, Any]:
 def code_of_a_step() -> str:
     """Digest of the modules that compute a training step: a record is out of date where it has another."""
     return module_digest("icl_lib.softmax_regression.closeness")
+
+
+def code_of_a_training() -> str:
+    """The same of the second paper's trainings."""
+    return module_digest("icl_lib.classification.closeness")
+
+
+def code_of_model_heads() -> str:
+    """The same of what is measured of a trained model's heads."""
+    return module_digest("icl_lib.classification.model_heads")
 
 
 def rows(record: dict[str, Any]) -> pandas.DataFrame:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy
 from numpy.typing import ArrayLike
 
-from icl_lib.running.validation import check_integer
+from icl_lib.running.checked import checked
+from icl_lib.running.validation import check_count, check_instance, check_integer
 from icl_lib.statistics import rounded
 
 MIME = "application/vnd.plotly.v1+json"
@@ -43,6 +44,9 @@ class Control:
     ordered: bool = True
 
     def __post_init__(self) -> None:
+        check_instance("label", self.label, str)
+        check_instance("values", self.values, tuple)
+        check_instance("ordered", self.ordered, bool)
         if not self.label.strip():
             raise ValueError(f"label must be a text that is not empty, got {self.label!r}")
         if not self.values:
@@ -78,6 +82,7 @@ class Interactive:
         return {MIME: dict(self.spec), "text/plain": repr(self)}
 
 
+@checked(result="any")
 def figure(
     name: str,
     controls: Sequence[Control],
@@ -205,8 +210,12 @@ def shade(x: ArrayLike, values: ArrayLike, color: str, panel: int = 1) -> Trace:
     }
 
 
+@checked()
 def arrow(start: Sequence[float], end: Sequence[float], name: str, color: str, panel: int = 1) -> Trace:
     """An arrow from a point to another."""
+    for name, point in (("start", start), ("end", end)):
+        if len(point) != 2:
+            raise ValueError(f"{name} must have two coordinates, got {list(point)}")
     return {
         "type": "scatter",
         "mode": "lines+markers",
@@ -219,9 +228,10 @@ def arrow(start: Sequence[float], end: Sequence[float], name: str, color: str, p
     }
 
 
+@checked()
 def axes_of(panel: int) -> dict[str, str]:
     """The axes of a panel, counted from 1."""
-    check_integer("panel", panel, 1)
+    check_count("panel", panel)
     return {} if panel == 1 else {"xaxis": f"x{panel}", "yaxis": f"y{panel}"}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pandas
 
 from icl_lib.display import benchmark_results
-from icl_lib.running.validation import check_integer
+from icl_lib.running.validation import check_instance, check_integer
 
 HOUR, DAY, YEAR = 3600.0, 86_400.0, 365.25 * 86_400
 # What a training step holds of one task at once, in arrays of n numbers: three of normals, target, logits, prediction.
@@ -52,6 +52,7 @@ class SweepEstimate:
     steps: int
 
     def __post_init__(self) -> None:
+        check_instance("costs", self.costs, Costs)
         for name in ("configurations", "repetitions", "steps"):
             check_integer(name, getattr(self, name), 1)
 
@@ -102,6 +103,7 @@ class DocumentEstimate:
     tuning: int
 
     def __post_init__(self) -> None:
+        check_instance("costs", self.costs, Costs)
         for name in ("n", "d", "repetitions", "steps", "batch", "tuning"):
             check_integer(name, getattr(self, name), 1)
 

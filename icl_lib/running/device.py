@@ -6,11 +6,13 @@ from contextlib import contextmanager
 
 import torch
 
+from icl_lib.running.checked import checked
 from icl_lib.running.validation import check_choice
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
+@checked()
 def choose(device: str = "auto") -> torch.device:
     """The device called `device`; `"auto"` takes `ICL_DEVICE`, then CUDA, then MPS, then the CPU.
 
@@ -18,7 +20,7 @@ def choose(device: str = "auto") -> torch.device:
     """
     check_choice("device", device, DEVICES)
     if device == "auto":
-        device = os.environ.get("ICL_DEVICE", "auto")
+        device = os.environ.get("ICL_DEVICE") or "auto"
         check_choice("ICL_DEVICE", device, DEVICES)
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":

@@ -107,5 +107,7 @@ def _absolute(node: ast.ImportFrom, package: str) -> str:
 
 def with_parents(name: str) -> list[str]:
     """`a.b.c` → a, a.b, a.b.c."""
+    if not isinstance(name, str):
+        raise TypeError(f"name must be the dotted name of a module, got {name!r} of type {type(name).__name__}")
     parts = name.split(".")
     return [".".join(parts[: end + 1]) for end in range(len(parts))]

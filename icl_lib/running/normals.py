@@ -5,7 +5,11 @@ import math
 import torch
 from torch import Generator, Tensor
 
+from icl_lib.running.checked import checked
+from icl_lib.running.validation import check_count, check_dtype
 
+
+@checked(contents=False)
 def standard_normal(
     *shape: int,
     generator: Generator,
@@ -18,10 +22,11 @@ def standard_normal(
     together by Box and Muller's transform (1958) from uniforms of 32 bits, so none is larger than 6.8 in size.
     Raises `TypeError` for any other dtype.
     """
+    for size in shape:
+        check_count("shape", size, 0)
     if dtype == torch.float32:
         return torch.randn(*shape, generator=generator, device=device, dtype=dtype)
-    if dtype != torch.float64:
-        raise TypeError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
+    check_dtype("dtype", dtype)
     count = math.prod(shape)
     pairs = -(-count // 2)
     # 64 random bits at a time are the quickest; as two integers k of 32 bits each, from −2³¹ to 2³¹ − 1.

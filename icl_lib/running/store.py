@@ -1,4 +1,7 @@
-"""Results on disk: one netCDF file for each key, written whole or not at all."""
+"""Results on disk: one netCDF file for each key, written whole or not at all.
+
+The files are netCDF 3: a small one is written and read in milliseconds, where HDF5 takes a quarter of a second.
+"""
 
 import dataclasses
 import functools
@@ -104,7 +107,7 @@ class Store:
         except (OSError, ValueError):
             # Without a checksum it was never written to its end.
             return None
-        # HDF5 is given bytes that are whole: damaged ones can make it read a wrong number, or never end.
+        # Only bytes that are whole are read: of damaged ones a wrong number could come.
         found = _read(data) if hashlib.sha256(data).hexdigest() == checksum else None
         if found is None:
             with os.fdopen(open_shared(self.folder / DAMAGED, os.O_WRONLY | os.O_APPEND), "a", encoding="utf-8") as log:
@@ -121,10 +124,10 @@ class Store:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.path(key)
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".", suffix=".partial") as folder:
-            new = Path(folder) / path.name
-            result.assign_attrs(key=key).to_netcdf(new, engine="h5netcdf")
+            new, data = Path(folder) / path.name, _written(result.assign_attrs(key=key))
+            new.write_bytes(data)
             checksum = _checksum_of(new)
-            checksum.write_text(hashlib.sha256(new.read_bytes()).hexdigest(), encoding="ascii")
+            checksum.write_text(hashlib.sha256(data).hexdigest(), encoding="ascii")
             for part in (new, checksum):
                 _to_disk(part)
                 # A temporary file is for its owner only; a store may be shared.
@@ -144,11 +147,18 @@ def _checksum_of(path: Path) -> Path:
     return path.with_suffix(".sha256")
 
 
+def _written(result: xarray.Dataset) -> bytes:
+    """The bytes of a file; raises `ValueError` for what it cannot hold, as an integer of more than 32 bits."""
+    return bytes(result.to_netcdf(engine="scipy", format="NETCDF3_64BIT"))
+
+
 def _read(data: bytes) -> xarray.Dataset | None:
     try:
-        with xarray.open_dataset(io.BytesIO(data), engine="h5netcdf") as found:
-            return found.load()
-    except Exception:  # What is no result, but has a checksum, can make HDF5's layers raise anything.
+        with xarray.open_dataset(io.BytesIO(data), engine="scipy") as found:
+            # The format knows integers of 32 bits at most, results hold those of 64.
+            whole = {name: found[name].astype("int64") for name in found.variables if found[name].dtype == "int32"}
+            return found.assign(whole).load()
+    except Exception:  # What is no result, but has a checksum, can make the layers below raise anything.
         return None
 
 

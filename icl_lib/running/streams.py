@@ -4,11 +4,13 @@ import hashlib
 
 import torch
 
+from icl_lib.running.checked import checked
 from icl_lib.running.validation import check_choice, check_integer
 
 PURPOSES = ("init", "train", "tune", "test")
 
 
+@checked()
 def stream(root: int, purpose: str, repetition: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator on `device` whose seed depends on (root, purpose, repetition) and on nothing else.
 

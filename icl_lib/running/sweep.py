@@ -2,9 +2,10 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import xarray
@@ -30,9 +31,23 @@ class Experiment(Protocol):
         """The result, trained on `device`."""
 
 
+@runtime_checkable
+class Shared(Experiment, Protocol):
+    """An experiment that shares its random draws with others of its class, and is then computed beside them."""
+
+    @property
+    def draws(self) -> Hashable:
+        """Equal for experiments that draw the same."""
+
+    @staticmethod
+    def compute_together(configs: Any, device: torch.device) -> list[xarray.Dataset]:
+        """The result of each, to the byte what `compute` returns."""
+
+
 def run(config: Experiment) -> xarray.Dataset:
     """The result of one experiment, computed on one thread unless the store holds it."""
-    return _run(config, store_folder())
+    (result,) = _run([config], store_folder())
+    return result
 
 
 def sweep(configs: Sequence[Experiment], jobs: int | None = None, scheduler: str | None = None) -> list[xarray.Dataset]:
@@ -54,10 +69,19 @@ def sweep(configs: Sequence[Experiment], jobs: int | None = None, scheduler: str
         # Workers cost seconds to start, so only here are there any.
         with workers(min(jobs, len(missing)), scheduler or os.environ.get("SCHEDULER") or None) as crew:
             progress = Progress(len(configs), crew.size, done=len(configs) - len(missing))
-            for index, result in _computed(missing, folder, crew):
-                results[missing[index]] = result
+            for config, result in _computed(_together(missing), folder, crew):
+                results[config] = result
                 progress.report()
     return [results[config] for config in configs]
+
+
+def _together(configs: Sequence[Experiment]) -> list[list[Experiment]]:
+    """The experiments in groups that are computed together, because they share their draws."""
+    groups: dict[Any, list[Experiment]] = {}
+    for config in configs:
+        name: Any = (type(config), config.draws) if isinstance(config, Shared) else config
+        groups.setdefault(name, []).append(config)
+    return list(groups.values())
 
 
 def _jobs_of_environment() -> int:
@@ -67,20 +91,25 @@ def _jobs_of_environment() -> int:
     return int(text)
 
 
-def _computed(configs: Sequence[Experiment], folder: Path | None, crew: Crew) -> Iterator[tuple[int, xarray.Dataset]]:
-    """Each experiment's place in the list and its result, in the order in which they finish."""
+def _computed(
+    groups: Sequence[list[Experiment]], folder: Path | None, crew: Crew
+) -> Iterator[tuple[Experiment, xarray.Dataset]]:
+    """Each experiment and its result, in the order in which they finish."""
     import joblib
 
-    calls = (joblib.delayed(_numbered)(index, config, folder, crew.library) for index, config in enumerate(configs))
-    # A point is a task of its own, so that a worker that dies takes no finished point with it.
+    calls = (joblib.delayed(_numbered)(index, group, folder, crew.library) for index, group in enumerate(groups))
+    # A group is a task of its own, so that a worker that dies takes no finished point with it.
     parallel = joblib.Parallel(crew.size(), batch_size=1, pre_dispatch=AHEAD, return_as="generator_unordered")
-    yield from parallel(calls)
+    for index, results in parallel(calls):
+        yield from zip(groups[index], results, strict=True)
 
 
-def _numbered(index: int, config: Experiment, folder: Path | None, library: str | None) -> tuple[int, xarray.Dataset]:
+def _numbered(
+    index: int, group: list[Experiment], folder: Path | None, library: str | None
+) -> tuple[int, list[xarray.Dataset]]:
     if library is not None:
         check_worker(library)
-    return index, _run(config, folder)
+    return index, _run(group, folder)
 
 
 def _stored(config: Experiment, folder: Path | None) -> xarray.Dataset | None:
@@ -88,26 +117,39 @@ def _stored(config: Experiment, folder: Path | None) -> xarray.Dataset | None:
     return Store(folder).load(key(config, choose(config.device))) if folder else None
 
 
-def _run(config: Experiment, folder: Path | None) -> xarray.Dataset:
-    device = choose(config.device)
+def _run(group: Sequence[Experiment], folder: Path | None) -> list[xarray.Dataset]:
+    """The results of experiments that share their draws, or of a single one."""
     if folder is None:
-        with one_thread():
-            return config.compute(device)
-    found = _stored(config, folder)
-    if found is not None:
-        return found
-    store, name = Store(folder), key(config, device)
-    with store.lock(name):
-        # Another process may have computed it while this one waited.
-        found = store.load(name)
-        if found is None:
-            with one_thread():
-                store.save(name, config.compute(device))
-            # Read back, so that a fresh result and a stored one are the same to the last bit.
-            found = store.load(name)
-    if found is None:
-        raise OSError(f"the result just written to {store.path(name)} cannot be read back")
-    return found
+        return _compute(group)
+    store = Store(folder)
+    names = [key(config, choose(config.device)) for config in group]
+    found = dict(zip(names, map(store.load, names), strict=True))
+    missing = sorted(name for name in names if found[name] is None)
+    with ExitStack() as locks:
+        # In one order, so that no two processes wait for each other.
+        for name in missing:
+            locks.enter_context(store.lock(name))
+        # Another process may have computed some while this one waited.
+        found |= {name: store.load(name) for name in missing}
+        open_ = {name: config for name, config in zip(names, group, strict=True) if found[name] is None}
+        if open_:
+            for name, computed in zip(open_, _compute(list(open_.values())), strict=True):
+                store.save(name, computed)
+                # Read back, so that a fresh result and a stored one are the same to the last bit.
+                found[name] = store.load(name)
+    results = [result for name in names if (result := found[name]) is not None]
+    if len(results) < len(names):
+        lost = next(name for name in names if found[name] is None)
+        raise OSError(f"the result just written to {store.path(lost)} cannot be read back")
+    return results
+
+
+def _compute(group: Sequence[Experiment]) -> list[xarray.Dataset]:
+    first = group[0]
+    with one_thread():
+        if len(group) == 1 or not isinstance(first, Shared):
+            return [config.compute(choose(config.device)) for config in group]
+        return first.compute_together(group, choose(first.device))
 
 
 class Progress:

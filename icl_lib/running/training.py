@@ -10,8 +10,9 @@ import torch
 from torch import Generator, Tensor
 
 from icl_lib.running import capture
+from icl_lib.running.checked import checked
 from icl_lib.running.memory import keep_freed_memory
-from icl_lib.running.validation import check_choice, check_integer, check_number
+from icl_lib.running.validation import check_choice, check_count, check_integer, check_number
 
 Parameters = dict[str, Tensor]
 SCHEDULES = ("constant", "cosine")
@@ -72,29 +73,43 @@ class SGD(Optimiser):
         return torch.optim.SGD(parameters, lr=self.rate, fused=captured or None)
 
 
+@checked()
 def recorded_steps(steps: int, every: int) -> list[int]:
     """0, every, 2·every, …, and always the last step."""
-    check_integer("steps", steps, 1)
-    check_integer("every", every, 1)
+    check_count("steps", steps)
+    check_count("every", every)
     return [*range(0, steps, every), steps]
 
 
+@checked()
 def check_recorded(record_at: Sequence[int], steps: int) -> None:
     """Raise unless `record_at` holds at least one step, and each of them lies in [0, `steps`]."""
+    check_integer("steps", steps, 1)
     if not len(record_at):
         raise ValueError("record_at must hold at least one step, got none")
     for step in record_at:
         check_integer("record_at", step, 0, steps)
 
 
+@checked()
 def even_parts(total: int, largest: int) -> list[int]:
     """`total` as a sum of as few parts as possible, none above `largest`, all equal to within one."""
-    check_integer("total", total, 1)
-    check_integer("largest", largest, 1)
+    check_count("total", total)
+    check_count("largest", largest)
     parts = -(-total // largest)
     return [total * (k + 1) // parts - total * k // parts for k in range(parts)]
 
 
+@dataclass(frozen=True)
+class Member:
+    """One of several trainings on the same data: its start, the gradient of its parameters on data, its optimiser."""
+
+    start: Mapping[str, Tensor]
+    gradient: Callable[[Parameters, Any], Mapping[str, Tensor]]
+    optimiser: Optimiser
+
+
+@checked(result="any")
 def train(
     parameters: Mapping[str, Tensor],
     gradient: Callable[[Parameters], Mapping[str, Tensor]],
@@ -111,55 +126,90 @@ def train(
     Raises `ValueError` for steps to record that the training does not have, and `FloatingPointError` if a snapshot is
     not finite.
     """
-    check_recorded(record_at, optimiser.steps)
-    snapshots = run_steps(parameters, gradient, optimiser, record_at, generators)
-    for name, values in snapshots.items():
-        if not bool(torch.isfinite(values).all()):
-            raise FloatingPointError(f"training diverged: {name} is not finite (rate {optimiser.rate})")
+    member = Member(parameters, lambda now, _: gradient(now), optimiser)
+    (snapshots,) = train_together([member], lambda: None, record_at, generators)
     return snapshots
 
 
-def run_steps(
-    parameters: Mapping[str, Tensor],
-    gradient: Callable[[Parameters], Mapping[str, Tensor]],
-    optimiser: Optimiser,
+@checked(result="any")
+def train_together(
+    members: Sequence[Member],
+    draw: Callable[[], Any],
     record_at: Sequence[int],
     generators: Sequence[Generator] | None = None,
-) -> Parameters:
-    """`train` without the look at its end: nothing is read back from the device, so a GPU is never waited for."""
-    current = {name: value.detach().clone() for name, value in parameters.items()}
-    device = next(iter(current.values())).device
+) -> list[Parameters]:
+    """The snapshots of every member, as `train` returns them, each as if it were trained alone.
+
+    `draw` returns the data of the next step, which all members see; they have equally many steps. The rest, and what is
+    raised, is as in `train`.
+    """
+    if not members:
+        raise ValueError("members must hold at least one training, got none")
+    lengths = sorted({member.optimiser.steps for member in members})
+    if len(lengths) > 1:
+        raise ValueError(f"members must have equally many steps, got {', '.join(map(str, lengths))}")
+    check_recorded(record_at, *lengths)
+    device = next(iter(members[0].start.values())).device
     if device.type == "cpu":
         keep_freed_memory()
     recorder = None if generators is None else capture.recorder(device)
-    updates = optimiser.attach(list(current.values()), captured=recorder is not None)
-    (group,) = updates.param_groups
-    if recorder is not None:
-        group["lr"] = torch.empty((), device=device)
+    runs = [_Run(member, captured=recorder is not None) for member in members]
 
     def update() -> None:
-        for name, slope in gradient(current).items():
-            current[name].grad = slope
-        updates.step()
+        data = draw()
+        for run in runs:
+            run.update(data)
 
     take = update
-    wanted = set(record_at)
-    taken: dict[str, list[Tensor]] = {name: [] for name in current}
-    for step in range(optimiser.steps + 1):
+    wanted, steps = set(record_at), members[0].optimiser.steps
+    for step in range(steps + 1):
         if step in wanted:
-            for name, value in current.items():
-                taken[name].append(value.clone())
-        if step == optimiser.steps:
+            for run in runs:
+                run.record()
+        if step == steps:
             break
-        _set_rate(group, optimiser.rate_at(step))
+        for run in runs:
+            run.set_rate(step)
         if recorder is not None and generators is not None and step == STEPS_BEFORE_CAPTURE:
             take = recorder(update, generators)
         take()
-    return {name: torch.stack(values) for name, values in taken.items()}
+    trained = [{name: torch.stack(values) for name, values in run.taken.items()} for run in runs]
+    check_not_diverged(members, trained)
+    return trained
 
 
-def _set_rate(group: dict[str, Any], rate: float) -> None:
-    if isinstance(group["lr"], Tensor):
-        group["lr"].fill_(rate)
-    else:
-        group["lr"] = rate
+def check_not_diverged(members: Sequence[Member], trained: Sequence[Parameters]) -> None:
+    """Raise `FloatingPointError` if a snapshot is not finite; until here nothing is read back from the device."""
+    for member, snapshots in zip(members, trained, strict=True):
+        for name, values in snapshots.items():
+            if not bool(torch.isfinite(values).all()):
+                raise FloatingPointError(f"training diverged: {name} is not finite (rate {member.optimiser.rate})")
+
+
+class _Run:
+    """A member on its way: the parameters now, their optimiser, and what has been recorded."""
+
+    def __init__(self, member: Member, *, captured: bool) -> None:
+        self.member = member
+        self.now = {name: value.detach().clone() for name, value in member.start.items()}
+        self.taken: dict[str, list[Tensor]] = {name: [] for name in self.now}
+        self.updates = member.optimiser.attach(list(self.now.values()), captured=captured)
+        (self.group,) = self.updates.param_groups
+        if captured:
+            self.group["lr"] = torch.empty((), device=next(iter(self.now.values())).device)
+
+    def record(self) -> None:
+        for name, value in self.now.items():
+            self.taken[name].append(value.clone())
+
+    def set_rate(self, step: int) -> None:
+        rate = self.member.optimiser.rate_at(step)
+        if isinstance(self.group["lr"], Tensor):
+            self.group["lr"].fill_(rate)
+        else:
+            self.group["lr"] = rate
+
+    def update(self, data: Any) -> None:
+        for name, slope in self.member.gradient(self.now, data).items():
+            self.now[name].grad = slope
+        self.updates.step()

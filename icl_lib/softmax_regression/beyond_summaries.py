@@ -6,10 +6,13 @@ Apart from the experiments, so that a change of what is printed makes no trainin
 import math
 from collections.abc import Mapping
 
+import pandas
 import torch
 import xarray
 
 from icl_lib import matrices
+from icl_lib.running.checked import checked
+from icl_lib.running.validation import check_keys
 from icl_lib.softmax_regression.summaries import loss_ratio, summary
 from icl_lib.statistics import Measurement, median, over_runs, rounded, within
 
@@ -39,6 +42,7 @@ def _uniform(result: xarray.Dataset) -> dict[str, float]:
     return {"L(1/n) / L_GD": float(end.loss_uniform / end.loss_gd)}
 
 
+@checked()
 def both(first: bool | None, second: bool | None) -> bool | None:
     """Whether both are so; None, not resolved, where neither is denied and one is not resolved."""
     if first is False or second is False:
@@ -46,8 +50,10 @@ def both(first: bool | None, second: bool | None) -> bool | None:
     return None if first is None or second is None else True
 
 
-def says_something(numbers: Mapping[str, Measurement]) -> bool | None:
+@checked(result="any")
+def says_something(numbers: Mapping[str, Measurement] | pandas.Series) -> bool | None:
     """Whether the step does enough for a match with it to tell anything."""
+    check_keys("numbers", numbers, "gain")
     return within(numbers["gain"], LEAST_GAIN, math.inf)
 
 
@@ -84,8 +90,10 @@ def _transfer(result: xarray.Dataset) -> dict[str, float]:
     }
 
 
-def who_loses(numbers: Mapping[str, Measurement]) -> str:
+@checked()
+def who_loses(numbers: Mapping[str, Measurement] | pandas.Series) -> str:
     """Who is clearly worse than the uniform prediction: `both`, `step`, `layer`, `neither`, or `not resolved`."""
+    check_keys("numbers", numbers, "gain", "SA gain")
     step, layer = (within(numbers[name], -math.inf, 0) for name in ("gain", "SA gain"))
     if step is None or layer is None:
         return "not resolved"
@@ -121,8 +129,10 @@ def since(result: xarray.Dataset, share: float) -> Measurement:
     return over_runs(fall, result)["fall"]
 
 
-def converged(numbers: Mapping[str, Measurement]) -> bool | None:
+@checked()
+def converged(numbers: Mapping[str, Measurement] | pandas.Series) -> bool | None:
     """Whether a stack's mean loss has come to rest, from its `stack_summary`."""
+    check_keys("numbers", numbers, "last quarter")
     return within(numbers["last quarter"], 1 - STANDS_STILL, 1 + STANDS_STILL)
 
 

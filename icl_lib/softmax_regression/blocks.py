@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from icl_lib.running.checked import checked
 from icl_lib.running.validation import check_integer
 from icl_lib.softmax_regression.documents import SoftmaxRegression
 from icl_lib.softmax_regression.problem import centred_readout, predict
@@ -29,6 +30,7 @@ class Block(NamedTuple):
     b_query: Tensor
 
 
+@checked()
 def blocks(task: SoftmaxRegression, count: int, generator: Generator, words: int = WORDS) -> Iterator[Block]:
     """The tasks that `task.sample(count, generator)` draws, in their order, about `words` words at a time.
 
@@ -49,6 +51,7 @@ def blocks(task: SoftmaxRegression, count: int, generator: Generator, words: int
         yield _stretched(task, Block(read, A, predict(A, part)))
 
 
+@checked(counts=("count", "words"))
 def block_sizes(task: SoftmaxRegression, count: int, words: int) -> list[int]:
     """Tasks in each block: whole groups of normals in all but the last, and the last not less than a group."""
     numbers = task.n * task.d

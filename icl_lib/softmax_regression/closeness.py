@@ -5,8 +5,8 @@ h = Aᵀ(b − mean b), with M (d, d) trained. The step is f_GD = softmax(A_q (�
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -84,8 +84,22 @@ class Closeness:
 
         `rate` is that of the step, the same for all repetitions, and `own_rate` that of each repetition's own search.
         """
-        steps = training.recorded_steps(self.steps, self.record_every)
-        M = train_matrices(self, device, steps).to("cpu", torch.float64)
+        return self.compute_together([self], device)[0]
+
+    @property
+    def draws(self) -> Hashable:
+        """By what `compute_together` draws; the same tasks serve both kinds of query."""
+        return replace(self, query="held")
+
+    @staticmethod
+    def compute_together(configs: "Sequence[Closeness]", device: torch.device) -> list[xarray.Dataset]:
+        """The results of trainings with the same `draws`, each as if it were computed alone."""
+        steps = training.recorded_steps(configs[0].steps, configs[0].record_every)
+        trained = train_matrices_together(configs, device, steps)
+        return [config.tested(M.to("cpu", torch.float64), steps) for config, M in zip(configs, trained, strict=True)]
+
+    def tested(self, M: Tensor, steps: list[int]) -> xarray.Dataset:
+        """Tune the step, and test the trained M (S, R, d, d) beside it at every one of `steps`."""
         rate = tune_rate(self, *range(self.repetitions))
         own = [tune_rate(self, repetition) for repetition in range(self.repetitions)]
         tested = [test_repetition(self, r, M[:, r], rate, own[r]) for r in range(self.repetitions)]
@@ -107,7 +121,16 @@ def initial_matrices(config: Closeness, device: torch.device) -> Tensor:
 
 def train_matrices(config: Closeness, device: torch.device, record_at: list[int]) -> Tensor:
     """Snapshots of M while it trains on reduced tasks, (S, R, d, d)."""
-    generators = [stream(config.seed, "train", r, device) for r in range(config.repetitions)]
+    return train_matrices_together([config], device, record_at)[0]
+
+
+def train_matrices_together(configs: Sequence[Closeness], device: torch.device, record_at: list[int]) -> list[Tensor]:
+    """The same for every one of configs with the same `draws`, on the same tasks."""
+    config, names = configs[0], {each.query: f"M ({each.query})" for each in configs}
+    generators, own = (
+        [stream(config.seed, purpose, r, device) for r in range(config.repetitions)]
+        for purpose in ("train", "train/query")
+    )
     block = CPU_BLOCK if device.type == "cpu" else GPU_BLOCK
     tasks_at_once = max(1, min(config.batch, block // config.n))
     together = max(1, min(config.repetitions, block // (config.n * tasks_at_once)))
@@ -117,18 +140,23 @@ def train_matrices(config: Closeness, device: torch.device, record_at: list[int]
     root = task.root.to(device, dtype)
 
     def gradient(parameters: training.Parameters) -> training.Parameters:
-        slopes: list[Tensor] = []
-        for M in parameters["M"].split(together):
-            slope, unstretched = torch.zeros_like(M), root @ M @ root
-            chosen = generators[len(slopes) * together :][: len(M)]
+        slopes: dict[str, list[Tensor]] = {query: [] for query in names}
+        for start in range(0, config.repetitions, together):
+            part = slice(start, start + together)
+            unstretched = {query: root @ parameters[name][part] @ root for query, name in names.items()}
+            slope = {query: torch.zeros_like(M) for query, M in unstretched.items()}
             for size in sizes:
-                tasks = reduced_sampling.draw(task, size, chosen, device, dtype)
-                slope += reduced_sampling.matrix_gradient(tasks, unstretched)
-            slopes.append(root @ slope @ root)
-        return {"M": torch.cat(slopes) / config.batch}
+                drawn = reduced_sampling.draw_together(task, names, size, generators[part], own[part], device, dtype)
+                for query, tasks in drawn.items():
+                    slope[query] += reduced_sampling.matrix_gradient(tasks, unstretched[query])
+            for query, found in slope.items():
+                slopes[query].append(root @ found @ root)
+        return {names[query]: torch.cat(parts) / config.batch for query, parts in slopes.items()}
 
-    start = {"M": initial_matrices(config, device)}
-    return training.train(start, gradient, config.optimiser, record_at, generators)["M"]
+    start = {name: initial_matrices(config, device) for name in names.values()}
+    alike = [*generators, *own] if "held" in names else generators
+    trained = training.train(start, gradient, config.optimiser, record_at, alike)
+    return [trained[name] for name in names.values()]
 
 
 def _blocks(config: Closeness, purpose: str, repetition: int) -> Iterator[Block]:

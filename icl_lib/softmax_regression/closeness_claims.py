@@ -17,7 +17,8 @@ import pandas
 import xarray
 
 from icl_lib.claims import Claim, Finding, answer, describe
-from icl_lib.running.validation import check_choice
+from icl_lib.running.checked import checked
+from icl_lib.running.validation import check_choice, check_keys
 from icl_lib.softmax_regression.documents import QUERIES
 from icl_lib.softmax_regression.summaries import left_over, loss_ratio
 from icl_lib.statistics import Measurement, over_repetitions, within
@@ -30,6 +31,7 @@ RIVALS = {
     "two-steps": "two tuned steps",
     "ridge": "a ridge step",
     "preconditioned": "a preconditioned step",
+    "regression": "a step by regression",
     "truth": "the truth",
 }
 ON = {"held": "on a held-out document", "same": "on the same document"}
@@ -141,14 +143,12 @@ def cosine(query: str, results: Results, rivals: Results, statement: str, **fiel
     )
 
 
-def preconditioned(
-    query: str, results: Mapping[tuple[int, float], xarray.Dataset], statement: str, **fields: str
-) -> Test:
-    """Model Cos with the step along Σ⁻¹h, from results of `Rivals` by words n and condition of Σ, those above 1.
+def preconditioned(query: str, rivals: Results, statement: str, **fields: str) -> Test:
+    """Model Cos with the step along Σ⁻¹h, from results of `Rivals`, those in which that is not the step.
 
     The control is the cosine of the layer with what it is not: the step and its other rivals.
     """
-    stretched = {f"n = {n}, condition {kappa:g}": found for (n, kappa), found in results.items() if kappa > 1}
+    stretched = {case: found for case, found in rivals.items() if "preconditioned" in found.rival}
     _check(query, stretched, stretched)
     cosines = {
         (case, str(name)): over_repetitions(found.model_cos.sel(rival=name))
@@ -166,15 +166,18 @@ def preconditioned(
     )
 
 
+@checked()
 def both_close(query: str, end: Mapping[str, Measurement]) -> bool | None:
     """Whether the ratio of the losses and Model Cos of a `summary` are both as claimed; None where not resolved."""
     check_choice("query", query, QUERIES)
+    check_keys("end", end, "L_SA / L_GD", "Model Cos")
     answers = {within(end["L_SA / L_GD"], *LOSSES[query]), within(end["Model Cos"], LEAST_COSINE[query], math.inf)}
     if False in answers:
         return False
     return None if None in answers else True
 
 
+@checked()
 def verdicts(findings: Sequence[Finding]) -> pandas.DataFrame:
     """One row for each case of each finding: what was allowed, whether it is so, the control, the finding's verdict."""
     rows = [

@@ -16,13 +16,14 @@ from torch import Tensor
 
 from icl_lib import alignment
 from icl_lib.running import training
+from icl_lib.running.checked import checked
 from icl_lib.running.device import DEVICES
 from icl_lib.running.streams import stream
 from icl_lib.running.sweep import run
-from icl_lib.running.validation import check_choice, check_integer, check_number
+from icl_lib.running.validation import check_choice, check_integer, check_number, check_tuple
 from icl_lib.softmax_regression.closeness import DTYPES
 from icl_lib.softmax_regression.descent_rate import minimise_over_rates
-from icl_lib.softmax_regression.documents import Documents
+from icl_lib.softmax_regression.documents import TASKS, Documents
 from icl_lib.softmax_regression.layers import logits, stacked_direction
 from icl_lib.softmax_regression.variations import VariedDocuments
 
@@ -189,6 +190,7 @@ def _direction(M: Tensor, tasks: Documents) -> Tensor:
     return stacked_direction(M.unbind(-3), tasks.A, tasks.b)
 
 
+@checked(f"{TASKS}, rates: K")
 def step_direction(rates: Tensor, tasks: Documents) -> Tensor:
     """The direction after gradient-descent steps with η/n = `rates` (K,)."""
     return _direction(rates[:, None, None] * torch.eye(tasks.A.shape[-1], dtype=rates.dtype), tasks)
@@ -198,14 +200,19 @@ def _mean_loss(w: Tensor, tasks: Documents) -> Tensor:
     return 0.5 * (torch.softmax(logits(tasks.A_query, w), dim=-1) - tasks.b_query).square().sum(-1).mean()
 
 
+@checked(TASKS, counts=("steps",))
 def tune_common_rate(tasks: Documents, steps: int) -> float:
     """η/n, the same for all steps, with the least loss on `tasks`."""
     ones = torch.ones(steps, dtype=tasks.A.dtype)
     return minimise_over_rates(lambda rate: float(_mean_loss(step_direction(rate * ones, tasks), tasks)), 1e-2, 1e2)
 
 
+@checked(TASKS)
 def tune_own_rates(tasks: Documents, start: list[float]) -> tuple[float, list[float]]:
     """The loss, and η/n of each step, at the end of a quasi-Newton search in log rates from `start`."""
+    check_tuple("start", tuple(start), "rates")
+    for one in start:
+        check_number("start", one, above=0)
     # In units of 1/n, so that the search's own tolerances fit whatever n is.
     unit = tasks.A.shape[-2]
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from icl_lib.running.checked import checked
 from icl_lib.running.validation import check_number
-from icl_lib.softmax_regression.problem import check_document
 
 
+@checked()
 def minimise_over_rates(loss: Callable[[float], float], lowest: float = 1e-3, highest: float = 1e3) -> float:
     """The positive rate in [lowest, highest] with the least loss: a coarse grid in log rate, then Brent's search.
 
@@ -30,12 +31,12 @@ def minimise_over_rates(loss: Callable[[float], float], lowest: float = 1e-3, hi
     return math.exp(found.x)
 
 
+@checked("A_query: B n d, h: B d, b_query: B n")
 def best_rate(A_query: Tensor, h: Tensor, b_query: Tensor) -> float:
     """η/n with the least mean of ½‖softmax(A_q (η/n) h) − b_q‖² over tasks.
 
     `A_query` (B, n, d), `h` = Aᵀ(b − mean b) (B, d), `b_query` (B, n).
     """
-    check_document(A_query, h, b_query)
     logits = torch.einsum("...nd,...d->...n", A_query, h)
 
     def loss(rate: float) -> float:

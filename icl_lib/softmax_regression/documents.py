@@ -11,6 +11,8 @@ from icl_lib.running.validation import check_choice, check_integer, check_number
 from icl_lib.softmax_regression.covariance import spread_evenly
 
 QUERIES = ("held", "same")
+# What `checked` asks of the argument `tasks`.
+TASKS = "tasks.A: B n d, tasks.b: B n, tasks.A_query: B n_query d, tasks.b_query: B n_query, tasks.x: B d"
 
 
 class Documents(NamedTuple):

@@ -14,22 +14,24 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from icl_lib.running.validation import check_last_dimensions
-from icl_lib.softmax_regression.problem import apply_softmax_jacobian, check_document
+from icl_lib.running.checked import checked
+from icl_lib.running.validation import check_alike, check_integer, check_last_dimensions
+from icl_lib.softmax_regression.problem import apply_softmax_jacobian
 
 
+@checked("A: ... n d, values: ... n")
 def readout(A: Tensor, values: Tensor) -> Tensor:
     """h = Aᵀ values, shape (..., d): what linear attention takes from a document. See `thm-layer-is-step`."""
-    check_document(A, None, values)
     return (values.unsqueeze(-2) @ A).squeeze(-2)
 
 
+@checked("A_query: ... n d, w: ... d")
 def logits(A_query: Tensor, w: Tensor) -> Tensor:
     """A_q w, shape (..., n_query). See `thm-layer-is-step`."""
-    check_document(A_query, w)
     return (A_query @ w.unsqueeze(-1)).squeeze(-1)
 
 
+@checked("M: ... d d_, h: ... B d")
 def apply(M: Tensor, h: Tensor) -> Tensor:
     """M h of every task, (..., B, d), for one matrix M (..., d, d) and the vectors h (..., B, d) of B tasks.
 
@@ -39,18 +41,19 @@ def apply(M: Tensor, h: Tensor) -> Tensor:
     return h @ M.mT
 
 
+@checked("A: ... n d, x0?: ... d, b: ... n")
 def step_values(A: Tensor, b: Tensor, x0: Tensor | None = None) -> Tensor:
     """Values n J(f₀)(b − f₀), shape (..., n), with which Aᵀ values is −n ∇L(x₀); b − mean b where x₀ = 0.
 
     See `prop-derivatives`.
     """
-    check_document(A, x0, b)
     if x0 is None:
         return b - b.mean(-1, keepdim=True)
     f = torch.softmax(logits(A, x0), dim=-1)
     return A.shape[-2] * apply_softmax_jacobian(f, b - f)
 
 
+@checked("A: ... B n d, b: ... B n")
 def stacked_direction(matrices: Sequence[Tensor], A: Tensor, b: Tensor) -> Tensor:
     """The direction w_K (..., B, d) after K linear layers with residual and the softmax unit between them, from 0.
 
@@ -59,6 +62,8 @@ def stacked_direction(matrices: Sequence[Tensor], A: Tensor, b: Tensor) -> Tenso
     """
     w: Tensor | None = None
     for M in matrices:
+        check_last_dimensions("matrices", M, d=A.shape[-1], d_=A.shape[-1])
+        check_alike("matrices", M, "A", A)
         update = apply(M, readout(A, step_values(A, b, w)))
         w = update if w is None else w + update
     if w is None:
@@ -75,23 +80,24 @@ class TokenWeights(NamedTuple):
     P: Tensor
 
 
+@checked("tokens: ... B n e, weights.W_Q: ... e e_, weights.W_K: ... e e_, weights.W_V: ... e e_, weights.P: ... e e_")
 def token_direction(tokens: Tensor, weights: TokenWeights, entry: int) -> Tensor:
     """The vectors w (..., B, e) with which a query token q has ⟨q, w⟩ in its `entry`, as linear attention writes it.
 
     `tokens` (..., B, n, e) are the keys: w = W_Qᵀ W_K Tᵀ T W_Vᵀ p with p the row `entry` of P. O(n e + e²) a task.
     See `sec-attention`.
     """
-    check_last_dimensions("tokens", tokens, n=None, e=weights.W_Q.shape[-1])
+    check_integer("entry", entry, 0, tokens.shape[-1] - 1)
     scores = logits(tokens, apply(weights.W_V.mT, weights.P[..., entry : entry + 1, :]))
     return apply(weights.W_Q.mT, apply(weights.W_K, readout(tokens, scores)))
 
 
 def _attend(A_query: Tensor, A: Tensor, B: Tensor) -> Tensor:
     """softmax over j of a_iᵀ B a_j, shape (..., n_query, n)."""
-    check_last_dimensions("B", B, d=A.shape[-1], d_=A.shape[-1])
     return torch.softmax((A_query @ B) @ A.mT, dim=-1)
 
 
+@checked("A_query: ... m d, A: ... n d, values: ... n, B: ... H d d_, gain: ... H")
 def softmax_logits(A_query: Tensor, A: Tensor, values: Tensor, B: Tensor, gain: Tensor) -> Tensor:
     """Σ over heads of gain · Σ_j softmax_j(a_iᵀ B a_j) value_j, shape (..., n_query).
 
@@ -102,6 +108,7 @@ def softmax_logits(A_query: Tensor, A: Tensor, values: Tensor, B: Tensor, gain: 
     return (gain.unsqueeze(-1) * written.squeeze(-1)).sum(-2)
 
 
+@checked("A_query: ... m d, A: ... n d, values: ... n, B: ... H d d_, gain: ... H")
 def softmax_directions(A_query: Tensor, A: Tensor, values: Tensor, B: Tensor, gain: Tensor) -> Tensor:
     """∂logit_i/∂a_i of `softmax_logits` at every query word, shape (..., n_query, d).
 

@@ -8,51 +8,44 @@ Everything runs in the dtype and on the device of its inputs.
 import torch
 from torch import Tensor
 
-from icl_lib.running.validation import check_last_dimensions, check_number
+from icl_lib.running.checked import checked
+from icl_lib.running.validation import check_number
 
 
-def check_document(A: Tensor, x: Tensor | None = None, b: Tensor | None = None) -> None:
-    """Raise unless A (..., n, d), x (..., d) and b (..., n) are tensors whose sizes fit."""
-    check_last_dimensions("A", A, n=None, d=None)
-    if x is not None:
-        check_last_dimensions("x", x, d=A.shape[-1])
-    if b is not None:
-        check_last_dimensions("b", b, n=A.shape[-2])
-
-
+@checked("A: ... n d, x: ... d")
 def predict(A: Tensor, x: Tensor) -> Tensor:
     """f(x) = softmax(Ax), shape (..., n): never overflows, since the largest logit is subtracted.
 
     See `def-softmax-regression`.
     """
-    check_document(A, x)
     return torch.softmax(torch.einsum("...nd,...d->...n", A, x), dim=-1)
 
 
+@checked("A: ... n d, x: ... d, b: ... n")
 def loss(A: Tensor, x: Tensor, b: Tensor) -> Tensor:
     """L(x) = ½‖f(x) − b‖₂², shape (...). See `def-softmax-regression`."""
-    check_document(A, x, b)
     return 0.5 * (predict(A, x) - b).square().sum(-1)
 
 
+@checked("f: ... n, v: ... n")
 def apply_softmax_jacobian(f: Tensor, v: Tensor) -> Tensor:
     """J(f) v = f ∘ (v − ⟨f, v⟩) with J = diag f − f fᵀ, shape (..., n), in O(n). See `prop-derivatives`."""
     return f * (v - (f * v).sum(-1, keepdim=True))
 
 
+@checked("A: ... n d, x: ... d, b: ... n")
 def gradient(A: Tensor, x: Tensor, b: Tensor) -> Tensor:
     """∇L(x) = Aᵀ J (f − b), shape (..., d), in O(nd). See `prop-derivatives`."""
-    check_document(A, x, b)
     f = predict(A, x)
     return torch.einsum("...nd,...n->...d", A, apply_softmax_jacobian(f, f - b))
 
 
+@checked("A: ... n d, x: ... d, b: ... n")
 def hessian(A: Tensor, x: Tensor, b: Tensor) -> Tensor:
     """∇²L(x) = Aᵀ B A, shape (..., d, d), in O(nd²), n × n matrices never formed.
 
     B = J² + diag(f∘c̃) − (f∘c̃)fᵀ − f(f∘c̃)ᵀ, c̃ = c − ⟨f, c⟩, c = f − b. See `prop-derivatives`.
     """
-    check_document(A, x, b)
     f = predict(A, x)
     c = f - b
     fc = f * (c - (f * c).sum(-1, keepdim=True))
@@ -63,6 +56,7 @@ def hessian(A: Tensor, x: Tensor, b: Tensor) -> Tensor:
     return JA.mT @ JA + diagonal - cross - cross.mT
 
 
+@checked("A: ... n d, x0?: ... d, b: ... n")
 def step(A: Tensor, b: Tensor, rate: float, x0: Tensor | None = None) -> Tensor:
     """One gradient-descent step x₁ = x₀ − rate · ∇L(x₀), shape (..., d); x₀ = 0 where it is left out.
 
@@ -71,16 +65,15 @@ def step(A: Tensor, b: Tensor, rate: float, x0: Tensor | None = None) -> Tensor:
     See `eq-first-step`.
     """
     check_number("rate", rate)
-    check_document(A, x0, b)
     if x0 is None:
         return (rate / A.shape[-2]) * centred_readout(A, b)
     return x0 - rate * gradient(A, x0, b)
 
 
+@checked("A: ... n d, b: ... n")
 def centred_readout(A: Tensor, b: Tensor) -> Tensor:
     """h = Aᵀ(b − mean b), shape (..., d): all that one step from x₀ = 0 takes from the document.
 
     See `eq-first-step`.
     """
-    check_document(A, None, b)
     return torch.einsum("...nd,...n->...d", A, b - b.mean(-1, keepdim=True))

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Generator, Tensor
 
-from icl_lib.running.validation import check_choice, check_integer, check_number
+from icl_lib.running.validation import check_count, check_instance, check_integer, check_number, check_sign
 from icl_lib.softmax_regression import layers as softmax_layers
 from icl_lib.softmax_regression.documents import Documents
 from icl_lib.softmax_regression.layers import TokenWeights
@@ -90,6 +90,9 @@ class TokenLayer:
     init: float = 0.1
 
     def __post_init__(self) -> None:
+        check_count("d", self.d)
+        check_instance("channel", self.channel, bool)
+        check_instance("own_target", self.own_target, bool)
         check_number("init", self.init, minimum=0)
 
     def initial(self, generators: Sequence[Generator]) -> Parameters:
@@ -134,8 +137,9 @@ class SoftmaxLayer:
     kernel_scale: float = 0.05
 
     def __post_init__(self) -> None:
+        check_count("d", self.d)
         check_integer("heads", self.heads, 1, 2)
-        check_choice("sign", str(self.sign), ("1", "-1"))
+        check_sign("sign", self.sign)
         check_number("kernel_scale", self.kernel_scale, above=0)
 
     def _signs(self, like: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from icl_lib import alignment
 from icl_lib.running import training
 from icl_lib.running.device import DEVICES
 from icl_lib.running.streams import stream
-from icl_lib.running.validation import check_choice, check_integer, check_number
+from icl_lib.running.validation import check_choice, check_instance, check_integer, check_number, check_sign
 from icl_lib.softmax_regression import word_sensitivity
 from icl_lib.softmax_regression.descent_rate import minimise_over_rates
 from icl_lib.softmax_regression.documents import Documents
@@ -82,7 +82,9 @@ class Reading:
         check_choice("layer", self.layer, LAYERS)
         check_choice("values", self.values, VALUES[self.layer])
         check_integer("heads", self.heads, 1, 2 if self.layer == "softmax" else 1)
-        if self.sign not in (1, -1) or (self.sign == -1 and self.layer != "softmax"):
+        check_sign("sign", self.sign)
+        check_instance("own_target", self.own_target, bool)
+        if self.sign == -1 and self.layer != "softmax":
             raise ValueError(f"sign must be 1, or -1 with layer='softmax', got {self.sign!r}")
         check_number("kernel_scale", self.kernel_scale, above=0)
         check_choice("unit", self.unit, UNITS)

@@ -20,14 +20,22 @@ normals a task instead of 2nd (nd); loss and gradient are exact in distribution.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
-from icl_lib.running.validation import check_integer
-from icl_lib.softmax_regression.documents import SoftmaxRegression
+from icl_lib.running.checked import checked
+from icl_lib.running.validation import check_choice, check_count, check_filled
+from icl_lib.softmax_regression.documents import QUERIES, SoftmaxRegression
+
+# What `checked` asks of the argument `tasks`. Contents are not looked at: these functions are the steps of a training,
+# and what is not a number in their arguments is none in what they return.
+REDUCED = (
+    "tasks.h: R B d, tasks.direction: R B d, tasks.along: R B n, tasks.across: R B n, tasks.target: R B n, "
+    "tasks.rest: R B d"
+)
 
 
 class Residual(NamedTuple):
@@ -54,6 +62,7 @@ class ReducedTasks(NamedTuple):
     residual: Residual | None
 
 
+@checked(contents=False)
 def draw(
     task: SoftmaxRegression, batch: int, generators: Sequence[Generator], device: torch.device, dtype: torch.dtype
 ) -> ReducedTasks:
@@ -62,45 +71,82 @@ def draw(
     Normals are drawn in float32 whatever `dtype` is: in float64 they would cost several times as much, and the
     rounding is only another task.
     """
-    check_integer("batch", batch, 1)
-    documents = 2 if task.query == "same" else 3
+    return draw_together(task, (task.query,), batch, generators, generators, device, dtype)[task.query]
+
+
+@checked(contents=False)
+def draw_together(
+    task: SoftmaxRegression,
+    queries: Collection[str],
+    batch: int,
+    generators: Sequence[Generator],
+    own_generators: Sequence[Generator],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> dict[str, ReducedTasks]:
+    """The same tasks with each kind of query, by `queries`, whatever that of `task` is.
+
+    The words of a held-out query have normals of their own, from `own_generators`: so what the others give does not
+    depend on whether there is one.
+    """
+    check_count("batch", batch)
+    if len(own_generators) != len(generators):
+        raise ValueError(f"own_generators must be {len(generators)} as generators are, got {len(own_generators)}")
     R = len(generators)
-    words = torch.empty(R, documents, batch, task.n, device=device, dtype=torch.float32)
+    words = torch.empty(R, 2, batch, task.n, device=device, dtype=torch.float32)
     inputs = torch.empty(R, 3, batch, task.d, device=device, dtype=torch.float32)
+    own = torch.empty(R, batch, task.n, device=device, dtype=torch.float32) if "held" in queries else None
     for index, generator in enumerate(generators):
         words[index].normal_(generator=generator)
         inputs[index].normal_(generator=generator)
-    return assemble(task, words.to(dtype), inputs.to(dtype))
+        if own is not None:
+            own[index].normal_(generator=own_generators[index])
+    own = None if own is None else own.to(dtype)
+    return assemble(task, queries, words.to(dtype), inputs.to(dtype), own)
 
 
-def assemble(task: SoftmaxRegression, words: Tensor, inputs: Tensor) -> ReducedTasks:
-    """Reduced tasks from normals: `words` (R, 3 or 2, B, n), which may be overwritten, and `inputs` (R, 3, B, d)."""
+@checked("words: R two=2 B n, inputs: R three=3 B d, own?: R B n", contents=False)
+def assemble(
+    task: SoftmaxRegression, queries: Collection[str], words: Tensor, inputs: Tensor, own: Tensor | None
+) -> dict[str, ReducedTasks]:
+    """Reduced tasks from normals, for each of `queries`.
+
+    `words` (R, 2, B, n) holds g and g₂ or ζ, `inputs` (R, 3, B, d) x*, ξ and ξ' in units of their deviations, `own`
+    (R, B, n) g₁, which a held-out query needs. `words` may be overwritten.
+    """
+    check_filled("queries", queries)
+    for query in queries:
+        check_choice("queries", query, QUERIES)
+    if "held" in queries and own is None:
+        raise ValueError("own must be normals where queries holds 'held', got None")
     x, xi, rest = inputs.unbind(1)
     length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     direction = x / length
     size = length * (task.scale / math.sqrt(task.d))
     perpendicular = torch.addcmul(xi, direction, _dot(direction, xi), value=-1)
-    g, *others = words.unbind(1)
+    g, across = words.unbind(1)
     # Of all ways to exponentials a softmax is the fastest here.
     b = torch.softmax(g * size, dim=-1)
     # r = b − 1/n is never formed: its products with g, ζ and itself are enough.
     norm = torch.linalg.vector_norm(b, dim=-1, keepdim=True).square_().sub_(1 / task.n).clamp_min_(0).sqrt_()
-    # Memory that is in the cache is used again: a held document's b and g have served when h is known.
-    scratch = torch.empty_like(b) if task.query == "same" else b
+    # Memory that is in the cache is used again: where no query is the document, b and g have served when h is known.
+    scratch = torch.empty_like(b) if "same" in queries else b
 
     def product(v: Tensor) -> Tensor:
         return _dot(b, v, scratch).sub_(v.sum(-1, keepdim=True), alpha=1 / task.n)
 
     h = (direction * product(g)).addcmul_(norm, perpendicular)
-    if task.query == "held":
-        along, across = others
-        target = torch.softmax(torch.mul(along, size, out=g), dim=-1, out=scratch)
-        return ReducedTasks(h, direction, along, across, target, rest, None)
-    # A uniform b (n = 1) has no residual: u = 0 then, and the whole of ζ stays.
-    (across,) = others
-    inverse = norm.reciprocal().nan_to_num_(posinf=0)
-    residual = Residual(inverse, product(across) * inverse, perpendicular)
-    return ReducedTasks(h, direction, g, across, b, rest, residual)
+    tasks = {}
+    if "same" in queries:
+        # A uniform b (n = 1) has no residual: u = 0 then, and the whole of ζ stays.
+        inverse = norm.reciprocal().nan_to_num_(posinf=0)
+        residual = Residual(inverse, product(across) * inverse, perpendicular)
+        tasks["same"] = ReducedTasks(h, direction, g, across, b, rest, residual)
+    if own is not None and "held" in queries:
+        logits = torch.mul(own, size, out=None if "same" in queries else g)
+        target = torch.softmax(logits, dim=-1, out=scratch)
+        tasks["held"] = ReducedTasks(h, direction, own, across, target, rest, None)
+    return tasks
 
 
 def _dot(v: Tensor, w: Tensor, scratch: Tensor | None = None) -> Tensor:
@@ -129,12 +175,14 @@ def _parts(tasks: ReducedTasks, w: Tensor) -> _Parts:
     return _Parts(logits.addcmul_(tasks.target, shift), perpendicular, size, shift)
 
 
+@checked(f"{REDUCED}, w: R B d", contents=False)
 def logits(tasks: ReducedTasks, w: Tensor) -> Tensor:
     """Logits of the query document for directions w (R, B, d), shape (R, B, n)."""
     parts = _parts(tasks, w)
     return parts.logits if parts.shift is None else parts.logits - parts.shift / parts.logits.shape[-1]
 
 
+@checked(f"{REDUCED}, M: R d d_", contents=False)
 def matrix_gradient(tasks: ReducedTasks, M: Tensor) -> Tensor:
     """Gradient over M (R, d, d) of the sum over tasks of (n/2)‖softmax(A_q M h) − b‖², shape (R, d, d).
 

@@ -10,6 +10,8 @@ from dataclasses import replace
 import pandas
 import xarray
 
+from icl_lib.running.checked import checked
+from icl_lib.running.validation import check_choice
 from icl_lib.softmax_regression.closeness_claims import LEAST_COSINE, LOSSES, RIVALS
 from icl_lib.statistics import Measurement, not_resolved_from, over_runs, within
 
@@ -62,9 +64,20 @@ def multiple_gain(result: xarray.Dataset) -> Measurement:
     return over_runs(lambda runs: {"ratio": float(runs.loss_multiple.mean() / runs.loss_sa.mean())}, result)["ratio"]
 
 
+def beside_step(result: xarray.Dataset) -> xarray.Dataset:
+    """The layer beside the step with the names of a closeness result at its last step, (repetition, step)."""
+    step = result.sel(rival="step", drop=True)
+    ends = xarray.Dataset({"loss_sa": step.loss_sa, "loss_gd": step.loss, "model_cos": step.model_cos})
+    return ends.expand_dims("step", axis=-1)
+
+
+@checked()
 def most_alike(measured: Mapping[str, Mapping[str, Measurement]], measure: str) -> str:
     """The rival to which the layer is nearest by a measure, with those not resolved from it, in words."""
+    check_choice("measure", measure, OFF)
     off = {RIVALS[name]: OFF[measure](found[measure]) for name, found in measured.items() if measure in found}
+    if not off:
+        raise ValueError(f"measured must hold {measure!r} of at least one rival, got none")
     nearest = min(off, key=lambda name: off[name].value)
     return ", ".join([nearest, *not_resolved_from(off, nearest)])
 

@@ -13,6 +13,7 @@ import xarray
 from torch import Tensor
 
 from icl_lib import matrices
+from icl_lib.running.checked import checked
 from icl_lib.softmax_regression.closeness import Closeness
 from icl_lib.statistics import Measurement, not_resolved_from, over_repetitions, over_runs, rounded
 
@@ -96,6 +97,7 @@ def stays_on_plateau(result: xarray.Dataset) -> bool:
     return bool(cosine.isel(step=-1) < PLATEAU_COSINE and abs(cosine.isel(step=-1) - earlier) < PLATEAU_CHANGE)
 
 
+@checked()
 def with_decay(config: Closeness) -> Closeness:
     """The same experiment with a rate that falls to 0 along a cosine, from four times the rate, in 3/4 of the steps."""
     return replace(config, schedule="cosine", rate=4 * config.rate, steps=max(1, 3 * config.steps // 4))
@@ -207,11 +209,13 @@ def _baseline_ends(result: xarray.Dataset) -> dict[str, float]:
     }
 
 
+@checked()
 def beside(cases: Mapping[str, Mapping[str, Measurement]]) -> pandas.DataFrame:
     """A table of summaries with a column for each case and a row for each measure."""
     return pandas.DataFrame(cases).rename_axis("measure").reset_index()
 
 
+@checked()
 def named(cases: Mapping[str, Measurement], chosen: str) -> str:
     """The case called `chosen`, with the others that are not resolved from it."""
     others = not_resolved_from(cases, chosen)

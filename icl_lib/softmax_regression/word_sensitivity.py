@@ -10,7 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from icl_lib.running.validation import check_last_dimensions
+from icl_lib.alignment import others, without_largest
+from icl_lib.running.checked import checked
+
+LAYOUT = "J.p: ... n, J.q: ... n, J.w: ... words d, J2.p: ... n, J2.q: ... n, J2.w: ... words_2 d"
 
 
 class Sensitivity(NamedTuple):
@@ -21,18 +24,18 @@ class Sensitivity(NamedTuple):
     w: Tensor
 
 
+@checked("f: ... n, w: ... words d")
 def of_softmax(f: Tensor, w: Tensor) -> Sensitivity:
     """Of predictions f (..., n) = softmax(z) with ∂z_j/∂a_j = w_j, w (..., n, d), or (..., 1, d) for all alike.
 
     See `sec-closeness-metrics`.
     """
-    check_last_dimensions("f", f, n=None)
-    check_last_dimensions("w", w, words=None, d=None)
     if w.shape[-2] not in (1, f.shape[-1]):
         raise ValueError(f"w must have one word or {f.shape[-1]}, got {tuple(w.shape)}")
     return Sensitivity(f, f, w)
 
 
+@checked("f: ... n, w: ... words d")
 def of_logits(f: Tensor, w: Tensor) -> Sensitivity:
     """Of predictions f (..., n) that are the logits themselves, without a softmax unit: J[i, j, :] = δ_ij w_j.
 
@@ -41,13 +44,26 @@ def of_logits(f: Tensor, w: Tensor) -> Sensitivity:
     return of_softmax(f, w)._replace(p=torch.ones_like(f), q=torch.zeros_like(f))
 
 
+@checked(LAYOUT)
 def product(J: Sensitivity, J2: Sensitivity) -> Tensor:
-    """⟨J, J'⟩ = Σ_j ⟨w_j, w'_j⟩ (p p' − p q'² − p' q² + q q' ⟨q, q'⟩)_j, shape (...). See `sec-closeness-metrics`."""
+    """⟨J, J'⟩ = Σ_j ⟨w_j, w'_j⟩ [(p − q²)(p' − q'²) + q q' (⟨q, q'⟩ − q q')]_j, shape (...).
+
+    Without cancellation where a softmax saturates. See `sec-closeness-metrics`.
+    """
+    for name, one in (("J", J), ("J2", J2)):
+        if one.w.shape[-2] not in (1, one.p.shape[-1]):
+            raise ValueError(f"{name}.w must have one word or {one.p.shape[-1]}, got {tuple(one.w.shape)}")
     qq = J.q * J2.q
-    columns = J.p * J2.p - J.p * J2.q.square() - J2.p * J.q.square() + qq * qq.sum(-1, keepdim=True)
-    return ((J.w * J2.w).sum(-1) * columns).sum(-1)
+    apart = without_largest(qq.sum(-1, keepdim=True) - qq, qq)
+    return ((J.w * J2.w).sum(-1) * (_diagonal(J) * _diagonal(J2) + qq * apart)).sum(-1)
 
 
+def _diagonal(J: Sensitivity) -> Tensor:
+    """p − q², which is f (1 − f) of a softmax."""
+    return torch.where(J.p == J.q, J.p * others(J.q), J.p - J.q.square())
+
+
+@checked(LAYOUT)
 def model_diff(J: Sensitivity, J2: Sensitivity) -> Tensor:
     """Model Diff ‖J − J'‖_F, shape (...); exact to about √ε times ‖J‖, as it comes from inner products.
 
@@ -56,20 +72,9 @@ def model_diff(J: Sensitivity, J2: Sensitivity) -> Tensor:
     return (product(J, J) - 2 * product(J, J2) + product(J2, J2)).clamp_min(0).sqrt()
 
 
+@checked(LAYOUT)
 def model_cos(J: Sensitivity, J2: Sensitivity) -> Tensor:
-    """Model Cos ⟨J, J'⟩ / (‖J‖ ‖J'‖), shape (...); 0 where a sensitivity vanishes or is lost in rounding.
-
-    The latter happens where a softmax saturates: S cancels to 0 and what is left of it has no direction.
-    See `sec-closeness-metrics`.
-    """
-    squares = _square(J) * _square(J2)
-    tiny = torch.finfo(squares.dtype).tiny
-    cosine = product(J, J2) / squares.sqrt().clamp_min(tiny)
-    return torch.where(squares > 0, cosine, torch.zeros_like(cosine))
-
-
-def _square(J: Sensitivity) -> Tensor:
-    """‖J‖², or 0 where it is below the rounding of its terms."""
-    square = product(J, J)
-    rounding = 8 * torch.finfo(square.dtype).eps * (J.w.square().sum(-1) * J.p.square()).sum(-1)
-    return torch.where(square > rounding, square, torch.zeros_like(square))
+    """Model Cos ⟨J, J'⟩ / (‖J‖ ‖J'‖), shape (...); 0 where a sensitivity vanishes. See `sec-closeness-metrics`."""
+    norms = product(J, J).sqrt() * product(J2, J2).sqrt()
+    cosine = product(J, J2) / norms.clamp_min(torch.finfo(norms.dtype).tiny)
+    return torch.where(norms > 0, cosine, torch.zeros_like(cosine))

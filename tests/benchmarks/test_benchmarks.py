@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import __main__ as program
-from benchmarks import agreement, both_ways, contestants, machine, timing
+from benchmarks import agreement, authors_training, both_ways, contestants, machine, timing
 from benchmarks.settings import FLOOR, FORMULA, LOOP, OURS, SQUARE, UNRECORDED, Setting, plan
+from icl_lib.display import benchmark_results
 from icl_lib.running.streams import stream
 from icl_lib.softmax_regression import closeness as softmax_regression
 from icl_lib.softmax_regression.closeness import Closeness
@@ -48,7 +49,7 @@ def test_the_contestants_take_their_steps_on_the_device(query: str, monkeypatch:
     """On the device without values: what reads one back, or mixes devices, cannot be raced on a GPU."""
     for module in (contestants, softmax_regression):
         monkeypatch.setattr(module, "stream", lambda *name: None if len(name) == 4 else stream(*name))
-    monkeypatch.setattr(softmax_regression.training, "train", softmax_regression.training.run_steps)
+    monkeypatch.setattr(softmax_regression.training, "check_not_diverged", lambda *_: None)
     setting, meta = Setting(n=7, d=3, batch=4, repetitions=2, query=query), torch.device("meta")
     everyone = {OURS, UNRECORDED, FLOOR, LOOP, FORMULA, SQUARE}
     entries = contestants.contestants(setting, meta, everyone)
@@ -136,6 +137,26 @@ def test_recorded_results_are_complete() -> None:
             continue
         assert record["point"]["bytes of a result"] > 0
         assert {row["solver"] for row in record["solvers"]} > {"Newton, trust region", "scipy trust-exact"}
+
+
+def test_the_recorded_training_is_the_one_that_its_program_makes() -> None:
+    record = benchmark_results.load(benchmark_results.AUTHORS_TRAINING)
+    assert {name: record[name] for name in authors_training.SIZES} == authors_training.SIZES
+    assert {row["attention"]: row["rate"] for row in record["rows"]} == authors_training.RATES
+    assert all(row["excess_error"] > 0 and len(row["over_training"]["step"]) == 21 for row in record["rows"])
+    assert record["cpu_seconds"] > 0
+    assert "/" not in record["machine"]
+
+
+def test_a_small_training_of_the_authors_runs_and_is_not_recorded(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(authors_training, "RESULT", tmp_path / "none.json")
+    monkeypatch.setattr(authors_training.machine, "use_one_core", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["authors_training", "--small"])
+    authors_training.main()
+    assert [row["attention"] for row in json.loads(capsys.readouterr().out)["rows"]] == ["linear", "softmax"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_trainings_on_two_devices_are_compared_in_pairs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,19 @@ from torch.func import jvp
 
 from icl_lib import constructions
 from icl_lib.attention import self_attention, softmax_regression_tokens
-from icl_lib.bounds import closeness, cumulants, curvature, landscape, newton, published, sharp, shifts, spread
+from icl_lib.bounds import (
+    closeness,
+    cumulants,
+    curvature,
+    landscape,
+    newton,
+    published,
+    self_concordance,
+    sharp,
+    shifts,
+    spread,
+)
+from icl_lib.bounds.best_constant import best_constant, best_constant_ceiling, best_constant_floor
 from icl_lib.softmax_regression import problem as softmax_regression
 from tests.random_documents import normal, seeds
 
@@ -211,8 +223,30 @@ def test_newton_on_cross_entropy_squares_its_error(n: int, seed: int, size: floa
     H = A.mT @ sharp.jacobian(f) @ A
     after = e - torch.linalg.solve(H, A.mT @ (f - b))
     r, before = spread.osc(A @ e), (e @ H @ e).sqrt()
-    assert float((after @ H @ after).sqrt()) <= sharp.newton_factor(float(r)) * float(before) * (1 + 1e-6) + 1e-12
+    assert (
+        float((after @ H @ after).sqrt())
+        <= self_concordance.newton_factor(float(r)) * float(before) * (1 + 1e-6) + 1e-12
+    )
     assert float(r) <= float((2 / f.min()).sqrt() * before) * (1 + 1e-9)
+
+
+@given(st.integers(2, 8), seeds, st.floats(1e-3, 3.0))
+@few
+def test_a_newton_step_in_the_logits_leaves_the_stated_error(n: int, seed: int, size: float) -> None:
+    z, delta = normal(seed, n), size * normal(seed + 1, n)
+    f, b = z.softmax(-1), (z - delta).softmax(-1)
+    # J w = f − b for w = (f − b)/f, and for no other vector but for a constant.
+    _close(sharp.jacobian(f) @ ((f - b) / f), f - b)
+    left = delta - (f - b) / f
+    _close(spread.centre(left), spread.centre(self_concordance.newton_error(z, delta)), 1e-10)
+
+
+@pytest.mark.parametrize("r", [1e-3, 0.5, 3.0])
+def test_a_rare_word_attains_the_factor_of_newtons_step(r: float) -> None:
+    z, delta = torch.tensor([[-30.0, 0.0], [-r, 0.0]], dtype=torch.float64).unbind(0)
+    ratio = self_concordance.log_variance(z, self_concordance.newton_error(z, delta))
+    ratio = 0.5 * (ratio - self_concordance.log_variance(z, delta))
+    assert float(ratio.exp()) == pytest.approx(self_concordance.newton_factor(r), rel=1e-6)
 
 
 @given(st.one_of(st.integers(2, 8), st.sampled_from((25, 200))), st.floats(0.02, 100.0))
@@ -221,7 +255,7 @@ def test_best_constant_lies_between_its_bounds(n: int, radius: float) -> None:
     for dtype, tolerance in ((torch.float64, 1e-6), (torch.float32, 1e-4)):
         R = torch.tensor([radius], dtype=dtype)
         best, floor, ceiling = (
-            function(n, R) for function in (sharp.best_constant, sharp.best_constant_floor, sharp.best_constant_ceiling)
+            function(n, R) for function in (best_constant, best_constant_floor, best_constant_ceiling)
         )
         assert best.dtype == floor.dtype == ceiling.dtype == dtype
         assert float(floor) <= float(best) * (1 + tolerance)
@@ -231,21 +265,21 @@ def test_best_constant_lies_between_its_bounds(n: int, radius: float) -> None:
 def test_bounds_of_the_best_constant_a_little_nearer_are_false() -> None:
     """For two words both sides are R/2; for many words and a small radius both are R/n."""
     R = torch.tensor([0.02, 0.5, 2.0], dtype=torch.float64)
-    assert bool((1.001 * sharp.best_constant_floor(2, R) > sharp.best_constant(2, R)).all())
-    assert bool((0.999 * sharp.best_constant_ceiling(2, R) < sharp.best_constant(2, R)).all())
-    assert float(1.001 * sharp.best_constant_floor(200, R[:1])) > float(sharp.best_constant(200, R[:1]))
+    assert bool((1.001 * best_constant_floor(2, R) > best_constant(2, R)).all())
+    assert bool((0.999 * best_constant_ceiling(2, R) < best_constant(2, R)).all())
+    assert float(1.001 * best_constant_floor(200, R[:1])) > float(best_constant(200, R[:1]))
 
 
 def test_the_ceiling_is_off_by_up_to_a_factor_of_two_at_a_given_length() -> None:
     """No radius attains the ceiling for three words or more: at the worst one little more than half of it is left."""
     R = torch.linspace(0.5, 3.5, 400, dtype=torch.float64)
-    least = [float((sharp.best_constant(n, R) / sharp.best_constant_ceiling(n, R)).min()) for n in (3, 25, 1000)]
+    least = [float((best_constant(n, R) / best_constant_ceiling(n, R)).min()) for n in (3, 25, 1000)]
     assert least == pytest.approx([0.800, 0.521, 0.5005], abs=2e-3)
 
 
 def test_one_peak_or_two_equal_ones_are_not_always_the_best_of_long_documents() -> None:
     R = torch.linspace(0.05, 4, 300, dtype=torch.float64)
-    over = {n: sharp.best_constant(n, R) / sharp.best_constant_floor(n, R) for n in (3, 6, 25, 1000)}
+    over = {n: best_constant(n, R) / best_constant_floor(n, R) for n in (3, 6, 25, 1000)}
     assert float((over[3] - 1).abs().max()) < 1e-9 > float((over[6] - 1).abs().max())
     assert 1.015 < float(over[25].max()) < 1.04 > float(over[1000].max()) > 1.015
 
@@ -265,7 +299,7 @@ def test_free_ascents_end_at_the_best_constant(n: int, R: float) -> None:
         adam.zero_grad()
         (-values.sum()).backward()
         adam.step()
-    best = float(sharp.best_constant(n, torch.tensor([R], dtype=torch.float64))) / R
+    best = float(best_constant(n, torch.tensor([R], dtype=torch.float64))) / R
     assert 1 - 1e-4 < float(values.detach().max()) / best <= 1 + 1e-9
 
 
@@ -275,12 +309,12 @@ def test_no_logits_exceed_the_best_constant(n: int, R: float, seed: int) -> None
     z = normal(seed, 200, n)
     z = R * R * z / spread.norm(z).unsqueeze(-1)
     radius = torch.tensor([R], dtype=torch.float64)
-    assert float(R * sharp.jacobian_norm(z.softmax(-1)).max()) <= float(sharp.best_constant(n, radius)) * (1 + 1e-6)
+    assert float(R * sharp.jacobian_norm(z.softmax(-1)).max()) <= float(best_constant(n, radius)) * (1 + 1e-6)
 
 
 def test_the_exponential_of_the_best_constant_comes_with_one_over_n() -> None:
     R = torch.tensor([1.0], dtype=torch.float64)
-    scaled = [10**k * float(sharp.best_constant(10**k, R)) for k in (3, 5, 7)]
+    scaled = [10**k * float(best_constant(10**k, R)) for k in (3, 5, 7)]
     assert abs(scaled[-1] - math.e) < 1e-3
     assert abs(scaled[0] - math.e) > abs(scaled[1] - math.e) > abs(scaled[2] - math.e)
 
@@ -349,8 +383,9 @@ def test_from_zero_the_step_is_the_cross_entropy_step(size: tuple[int, int, int]
 
     step = -rate * softmax_regression.gradient(A, zero, b)
     _close(step, -rate / n * torch.func.grad(cross_entropy)(zero))
-    uncentred = rate / n * A @ (A.mT @ b)
-    _close(uncentred - A @ step, rate / n * A @ A.mean(0))
+    for A_query in (A, normal(seed + 2, n + 1, d)):
+        uncentred = rate / n * A_query @ (A.mT @ b)
+        _close(uncentred - A_query @ step, rate / n * A_query @ A.mean(0))
 
 
 @given(st.tuples(*[st.floats(0.05, 3.0)] * 4))
@@ -458,6 +493,26 @@ def test_secants_obey_the_lipschitz_constants(size: tuple[int, int, int]) -> Non
     turned = softmax_regression.hessian(A, x, b) - softmax_regression.hessian(A, y, b)
     limit = curvature.third_derivative_bound(b) * spread.centred_norm(A) ** 3 * step
     assert float(torch.linalg.eigvalsh(turned).abs().max()) <= float(limit) + 1e-14
+
+
+@given(sizes, st.floats(0.0, 1.0))
+@few
+def test_up_to_twice_the_safe_rate_no_step_raises_the_loss(size: tuple[int, int, int], share: float) -> None:
+    n, d, seed = size
+    A, x, b = 3 * normal(seed, n, d), normal(seed + 1, d), torch.softmax(3 * normal(seed + 2, n), -1)
+    before, g = softmax_regression.loss(A, x, b), softmax_regression.gradient(A, x, b)
+    after = softmax_regression.loss(A, x - 2 * share * curvature.safe_rate(A) * g, b)
+    assert float(after) <= float(before) * (1 + 1e-12)
+
+
+def test_a_longer_step_may_raise_the_loss() -> None:
+    A, b = torch.tensor([[1.0], [-1.0]], dtype=torch.float64), torch.full((2,), 0.5, dtype=torch.float64)
+    x = torch.tensor([1e-3], dtype=torch.float64)
+    losses = [
+        float(softmax_regression.loss(A, x - rate * curvature.safe_rate(A) * softmax_regression.gradient(A, x, b), b))
+        for rate in (0.0, 2.0, 2.6)
+    ]
+    assert losses[1] < losses[0] < losses[2]
 
 
 @given(st.integers(2, 6), seeds, st.floats(0.01, 2.0))

@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from icl_lib.bounds import statements
-from icl_lib.bounds.inequality import Inequality
+from icl_lib.bounds.inequality import Inequality, rounding
 from tests import bound_settings
 
 DTYPES = (torch.float32, torch.float64)
@@ -23,6 +23,7 @@ dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @hypothesis_settings(max_examples=25)
 def test_left_is_at_most_right(inequality: Inequality, dtype: torch.dtype, data: st.DataObject) -> None:
     setting = data.draw(bound_settings.settings(dtype, inequality.least_n))
+    assert float(rounding(setting).max()) <= bound_settings.SLACK
     excess = inequality.excess(setting)
     assert excess.shape == setting.R.shape
     assert bool((excess <= 0).all()), f"{inequality.key}: left exceeds right by {excess.max():.3g}"

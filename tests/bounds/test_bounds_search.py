@@ -50,10 +50,24 @@ def test_negative_control_a_constant_a_little_too_small_is_falsified(inequality:
         "triangle",
         "gradient",
         "curvature-above",
+        "attention-2-logits",
+        "attention-2-tv",
+        "self-concordance",
+        "newton-rate",
+        "newton-radius",
+        "both-sides-weights",
+        "both-sides-document",
+        "convexity-local",
+        "pl",
+        *(q.key for q in statements.ALL if q.key.startswith("norms-")),
     ],
 )
 def test_a_sharp_constant_is_attained(key: str) -> None:
     assert 0.999 < _search(statements.by_key(key), 2).ratio <= 1 + 1e-9
+
+
+def test_the_list_of_norms_is_not_empty() -> None:
+    assert sum(q.key.startswith("norms-") for q in statements.ALL) == 6
 
 
 def test_the_best_constant_is_attained_at_its_length_and_radius() -> None:

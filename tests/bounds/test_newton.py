@@ -135,7 +135,7 @@ def test_a_rate_that_climbs_is_refused(solver) -> None:
     for rate in (-1.0, 0.0, math.nan):
         with pytest.raises(ValueError, match="rate must be finite and > 0 for every problem"):
             solver(A, b, x0, torch.tensor(rate, dtype=torch.float64))
-    with pytest.raises(TypeError, match="rate must be a tensor of the problems' shape"):
+    with pytest.raises(TypeError, match="rate must be a tensor of shape"):
         solver(A, b, x0, 0.5)
 
 

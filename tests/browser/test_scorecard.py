@@ -57,6 +57,30 @@ def test_a_phone_scrolls_no_row_sideways(browser: Browser, address: str) -> None
     """Opened too: verdict, value and tolerance stand below the claim, inside the width of the screen."""
     page, _ = opened(browser, f"{address}/index.html", viewport={"width": 375, "height": 800})
     page.locator("details.claim > summary").first.click()
-    box = page.locator(".pst-scrollable-table-container:has(table.scorecard)")
-    assert box.evaluate("b => b.scrollWidth <= b.clientWidth")
+    boxes = page.locator(".pst-scrollable-table-container:has(table.scorecard)").all()
+    assert boxes
+    assert all(box.evaluate("b => b.scrollWidth <= b.clientWidth") for box in boxes)
+    page.context.close()
+
+
+def test_an_outcome_shows_its_claims_alone_and_then_all_again(browser: Browser, address: str) -> None:
+    """By keyboard; groups without one go, a line tells how many are left, and paper shows all."""
+    page, witness = opened(browser, f"{address}/index.html")
+    every = page.locator("table.scorecard tbody tr")
+    shown = page.locator("table.scorecard tbody tr:visible")
+    groups = page.locator(".scorecard-group:visible")
+    before = groups.count()
+    for switch in page.locator("table.scorecard-counts button").all():
+        counts = switch.evaluate("b => [...b.closest('tr').querySelectorAll('td')].slice(1).map(c => c.innerText)")
+        switch.focus()
+        page.keyboard.press("Enter")
+        assert shown.count() == sum(map(int, counts))
+        assert f"{shown.count()} of {every.count()} claims" in page.locator(".scorecard-told").inner_text()
+        assert groups.count() == page.locator(".scorecard-group:has(tbody tr:visible)").count()
+        page.emulate_media(media="print")
+        assert shown.count() == every.count()
+        page.emulate_media(media="screen")
+        page.keyboard.press("Enter")
+        assert (shown.count(), groups.count()) == (every.count(), before)
+    assert_quiet(witness, address)
     page.context.close()

@@ -139,9 +139,11 @@ def test_the_smallest_counterexample() -> None:
     assert asymptotics.single_point_loss("linear", 1.0, 2.0) == pytest.approx(float(drawn.mean()), abs=4e-3)
 
 
-def test_the_linear_step_keeps_a_loss_with_three_classes_and_not_with_two() -> None:
+@pytest.mark.parametrize("balanced", [False, True])
+def test_the_linear_step_keeps_a_loss_with_three_classes_and_not_with_two(balanced: bool) -> None:
     three, two = (
-        asymptotics.linear_limit(classes, 3, 60, 4000, 20, torch.Generator().manual_seed(7)) for classes in (3, 2)
+        asymptotics.linear_limit(classes, 3, 60, 4000, 20, torch.Generator().manual_seed(7), balanced=balanced)
+        for classes in (3, 2)
     )
     assert float(three.error.mean()) > 0.02 > float(two.error.mean())
     assert float(three.loss.mean()) > 0.06 > float(two.loss.mean())

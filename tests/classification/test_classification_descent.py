@@ -1,13 +1,16 @@
 """Classification by gradient descent: the closed forms are the steps, constructed attention is the closed forms."""
 
 import math
+from decimal import Context, Decimal, localcontext
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from icl_lib import constructions
+from icl_lib.alignment import classifier_model_cos
 from icl_lib.attention import labelled_tokens, self_attention
 from icl_lib.classification import descent
 from icl_lib.classification.contexts import Examples, SphereClassification
@@ -41,6 +44,12 @@ def largest(difference, scale=1.0):
 
 def centred(y):
     return y - 1 / y.shape[-1]
+
+
+def test_a_class_that_is_ruled_out_costs_nothing_unless_it_is_the_label():
+    logits, y = torch.tensor([[0.0, -torch.inf, 1.0], [-torch.inf, 2.0, -torch.inf]]), torch.eye(3)[[0, 1]]
+    torch.testing.assert_close(cross_entropy(logits, y), torch.tensor([math.log1p(math.e), 0.0]))
+    assert cross_entropy(logits[0], torch.eye(3)[1]) == torch.inf
 
 
 @given(**sizes, rate=rates)
@@ -290,6 +299,51 @@ def test_gradients_and_sensitivities_match_autograd(kind, own, projected):
     for c in range(classes):
         slope = torch.autograd.grad(torch.softmax(out, -1)[..., c].sum(), x_query, retain_graph=True)[0]
         assert largest(J[..., c, :].reshape(-1, d) - slope, slope.abs().max()) <= 1e-12
+
+
+def in_many_digits(kind: str, tokens: Tensor, x_query: Tensor, row: Row) -> Tensor:
+    """The sensitivity (C, d) of one context by central differences with 500 digits."""
+    columns, A, V = ([[Decimal(v) for v in line] for line in part.tolist()] for part in (tokens.mT, row.A, row.V))
+
+    def probabilities(query: list[Decimal]) -> list[Decimal]:
+        weights = [
+            sum(q * a * t for q, line in zip(query, A, strict=True) for a, t in zip(line, token, strict=True))
+            for token in columns
+        ]
+        if kind == "softmax":
+            powers = [(score - max(weights)).exp() for score in weights]
+            weights = [power / sum(powers) for power in powers]
+        r = [sum(w * token[k] for w, token in zip(weights, columns, strict=True)) for k in range(len(columns[0]))]
+        powers = [sum(v * value for v, value in zip(line, r, strict=True)).exp() for line in V]
+        return [power / sum(powers) for power in powers]
+
+    with localcontext(Context(prec=500)):
+        query, h, slopes = [Decimal(value) for value in x_query.tolist()], Decimal("1e-150"), []
+        for i in range(len(query)):
+            moved = [[value + sign * h * (i == k) for k, value in enumerate(query)] for sign in (1, -1)]
+            slopes.append([(a - b) / (2 * h) for a, b in zip(*map(probabilities, moved), strict=True)])
+        return torch.tensor([[float(value) for value in line] for line in slopes], dtype=torch.float64).mT
+
+
+@pytest.mark.parametrize(
+    ("kind", "beta", "eta"),
+    [("softmax", 125.0, 6.0), ("softmax", 900.0, 6.0), ("softmax", 2.0, 60.0), ("linear", 0, 3e2)],
+)
+def test_where_one_class_takes_nearly_all_the_sensitivity_is_no_rounding(kind, beta, eta):
+    """Of 300 contexts the three that a head is surest of: in each a small sensitivity with a direction of its own."""
+    context = SphereClassification(20, 2, 4).sample(300, stream(0, "test"), dtype=torch.float64)
+    if kind == "linear":
+        row = Row.of(*constructions.linear_classifier_step(20, 2, 4, eta, dtype=torch.float64), 2)
+    else:
+        row = Row.of(*constructions.kernel_classifier_step(2, 4, beta, eta, dtype=torch.float64), 2)
+    tokens = token_columns(context)
+    _, J = sensitivity(kind, tokens, context.x_query, row)
+    surest = J.norm(dim=(-2, -1)).argsort()[:3].tolist()
+    for k in surest:
+        exact = in_many_digits(kind, tokens[k], context.x_query[k], row)
+        assert float(exact.abs().max()) < 1e-12
+        assert float((J[k] - exact).abs().max() / exact.abs().max()) <= 1e-6
+        assert float(classifier_model_cos(J[k], exact)) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("kind", ["linear", "softmax"])

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy
 import pytest
@@ -40,6 +41,7 @@ from icl_lib.classification.summaries import (
 )
 from icl_lib.running.device import one_thread
 from icl_lib.running.streams import stream
+from icl_lib.running.sweep import run, sweep
 from icl_lib.statistics import Measurement, rounded, wilson
 
 TASK = SphereClassification(21, 3, 3)
@@ -126,6 +128,11 @@ def test_tables_and_numbers_of_a_result(small):
     shuffled = scatter_table(result, 50, ("gd", "shuffled"))
     assert correlations(shuffled, "gd", "gd")["loss"] == pytest.approx(1)
     assert correlations(shuffled, "gd", "shuffled")["loss"] < 0.9
+    # What varies by rounding alone agrees with nothing; a thousandth of it more does.
+    silent = scatter.assign(loss=scatter.loss.where(scatter.model == "gd", 1.6 + 1e-14 * scatter.loss))
+    assert correlations(silent)["loss"] == 0
+    said = scatter.assign(loss=scatter.loss.where(scatter.model == "gd", 1.6 + 1e-6 * scatter.loss))
+    assert correlations(said)["loss"] == pytest.approx(correlations(scatter)["loss"], abs=1e-6)
     agreement = context_agreement(result)["entropy"]
     each = [correlations(scatter_table(result, 60, repetition=r))["entropy"] for r in range(2)]
     assert agreement.value == pytest.approx(numpy.mean(each))
@@ -285,7 +292,7 @@ def test_bad_experiments_are_refused(change, message):
 
 
 def test_an_experiment_without_a_task_is_refused():
-    with pytest.raises(TypeError, match="task must be a SphereClassification"):
+    with pytest.raises(TypeError, match="task must be of type ContextTask"):
         paper_scale("sphere", "linear")  # type: ignore[arg-type]
 
 
@@ -354,11 +361,11 @@ def test_adaptive_rates_are_the_rates_of_the_step():
         (lambda: FittedSteps(TASK, view="some"), "view must be one of"),
         (lambda: FittedSteps(TASK, first_factor=0.0), "first_factor must be a finite number > 0"),
         (lambda: MixedLengths(TASK, (LINEAR,), (), (5,)), "lengths must hold at least one entry"),
-        (lambda: MixedLengths(TASK, (LINEAR,), (5,), (0,)), "a length must be an integer >= 1"),
+        (lambda: MixedLengths(TASK, (LINEAR,), (5,), (0,)), "test_lengths must be an integer >= 1"),
         (lambda: Landscape(TASK, lowest=3.0, highest=1.0), "highest must be a finite number > 3"),
         (lambda: AdaptiveRates(TASK, test=0), "test must be an integer >= 1"),
         (lambda: ReferenceLadder(UNIFORM, sampled=10, test=5), "sampled must be an integer in"),
-        (lambda: ReferenceLadder(UNIFORM, linear_steps=(0,)), "a number of steps must be"),
+        (lambda: ReferenceLadder(UNIFORM, linear_steps=(0,)), "linear_steps must be an integer >= 1"),
         (lambda: ReferenceLadder(replace(UNIFORM, noise=0.1)), 'task must have balance="none" and no other variation'),
     ],
 )
@@ -545,3 +552,36 @@ def test_rounding_does_not_lead_a_chain_elsewhere(grid, monkeypatch):
             chain.sweep()
         ends.append(chain.w)
     assert torch.equal(*ends) == (grid == GRID)
+
+
+def test_trainings_on_the_same_contexts_are_each_as_if_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the byte; and the contexts are drawn once for all of them."""
+    task = SphereClassification(10, 3, 5)
+    sizes = {"repetitions": 2, "steps": 12, "batch": 3, "tuning": 50, "test": 20, "record_every": 5}
+    configs = [
+        paper_scale(task, "linear", **sizes),
+        paper_scale(task, "softmax", **sizes),
+        paper_scale(task, "softmax", init=0.3, projected=False, clip=None, warm_up=3, beta2=0.95, **sizes),
+    ]
+    assert len({config.draws for config in configs}) == 1
+    monkeypatch.setenv("ICL_STORE", "off")
+    alone = [run(config) for config in configs]
+    drawn: list[int] = []
+    contexts = closeness._contexts
+    monkeypatch.setattr(closeness, "_contexts", lambda *given: (drawn.append(1), contexts(*given))[1])
+    together = sweep(configs)
+    for one, other in zip(alone, together, strict=True):
+        assert one.equals(other)
+        assert all(one[name].values.tobytes() == other[name].values.tobytes() for name in one)
+    # For each repetition 12 updates of 3 contexts, of which 53 are drawn at once.
+    assert len(drawn) == 2
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"batch": 4}, {"repetitions": 3}, {"steps": 13}, {"own_token": True}, {"test": 21}]
+)
+def test_trainings_that_draw_otherwise_are_not_together(change: dict[str, Any]) -> None:
+    sizes = {"repetitions": 2, "steps": 12, "batch": 3, "tuning": 50, "test": 20}
+    one = paper_scale(SphereClassification(10, 3, 5), "softmax", **sizes)
+    assert replace(one, **change).draws != one.draws
+    assert replace(one, task=SphereClassification(10, 2, 5)).draws != one.draws

@@ -117,8 +117,8 @@ def test_named_steps_are_those_of_the_comparison_of_fitted_steps():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"names": ()}, "names must hold at least one step"),
-        ({"names": ("cubic",)}, "a name must be one of"),
+        ({"names": ()}, "names must hold at least one entry"),
+        ({"names": ("cubic",)}, "names must be one of"),
         ({"tuning": 0}, "tuning must be an integer >= 1"),
         ({"test": 0}, "test must be an integer >= 1"),
         ({"device": "abacus"}, "device must be one of"),

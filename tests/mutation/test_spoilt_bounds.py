@@ -3,7 +3,7 @@
 import pytest
 from checkouts import NOISE, Change, Checkout
 
-CHAIN, SHARP, CURVATURE = (f"bounds/{name}" for name in ("published-chain", "sharp-bounds", "curvature"))
+CHAIN, SHARP, CURVATURE, CORE = (f"bounds/{name}" for name in ("published-chain", "sharp-bounds", "curvature", "core"))
 
 CHANGES = {
     "exponent of M": (
@@ -21,13 +21,14 @@ CHANGES = {
     "tanh law": (SHARP, Change("bounds/sharp.py", "/ (2 * math.sqrt(2)))\n", "/ (2.02 * math.sqrt(2)))\n")),
     "best constant": (
         SHARP,
-        Change("bounds/sharp.py", "together = math.sqrt((n - 2)", "together = 1.01 * math.sqrt((n - 2)"),
+        Change("bounds/best_constant.py", "together = math.sqrt((n - 2)", "together = 1.01 * math.sqrt((n - 2)"),
     ),
     "third cumulant": (
         SHARP,
         Change("bounds/cumulants.py", "C_3 = 1 / (6 * math.sqrt(3))", "C_3 = 1.01 / (6 * math.sqrt(3))"),
     ),
     "largest curvature": (CURVATURE, Change("bounds/curvature.py", "UPPER = 0.30812", "UPPER = 0.31120")),
+    "square of the odds": (CORE, Change("bounds/core.py", "return (q - 1) * (1 -", "return 1.01 * (q - 1) * (1 -")),
     "curvature of the logits": (CURVATURE, Change("bounds/curvature.py", "return J @ J +", "return 1.01 * J @ J +")),
 }
 
@@ -39,7 +40,7 @@ def test_one_per_cent_fails(name: str, forked: Checkout) -> None:
     forked.assert_found(*CHANGES[name])
 
 
-@pytest.mark.parametrize("page", [CHAIN, SHARP, CURVATURE])
+@pytest.mark.parametrize("page", [CHAIN, SHARP, CURVATURE, CORE])
 def test_noise_passes(page: str, forked: Checkout) -> None:
     """The control: what fails above is the change, neither the copy of the checkout nor the fork."""
     forked.check(page, [*NOISE, MORE_NOISE])

@@ -13,7 +13,7 @@ CHANGES = {
         "return torch.linalg.vector_norm(p - q, dim=-1)",
         "return 1.01 * torch.linalg.vector_norm(p - q, dim=-1)",
     ),
-    "overlap of sensitivities": Change("alignment.py", "+ both.sum(-1).square()", "+ 1.01 * both.sum(-1).square()"),
+    "overlap of sensitivities": Change("alignment.py", "+ apart)).sum(-1)", "+ 1.01 * apart)).sum(-1)"),
     "Model Diff": Change(
         "alignment.py", "- 2 * _sensitivity_product(f, w, f2, w2)", "- 1.98 * _sensitivity_product(f, w, f2, w2)"
     ),

@@ -14,8 +14,8 @@ CHANGES = {
         CLOSENESS,
         Change(
             "training.py",
-            "_set_rate(group, optimiser.rate_at(step))",
-            "_set_rate(group, 1.01 * optimiser.rate_at(step))",
+            "rate = self.member.optimiser.rate_at(step)",
+            "rate = 1.01 * self.member.optimiser.rate_at(step)",
         ),
     ),
     "one update fewer": (

@@ -28,11 +28,11 @@ CHANGES = {
     ),
     "the query's own token": (
         SPHERE,
-        Change("kernels.py", "[log_k, log_self.unsqueeze(-1)]", "[log_k, log_self.unsqueeze(-1) + 0.01]"),
+        Change("kernels.py", "(log_self - largest).exp()", "(log_self + 0.01 - largest).exp()"),
     ),
     "normaliser": (
         SPHERE,
-        Change("kernels.py", "total = (log_all - largest).exp()", "total = 1.01 * (log_all - largest).exp()"),
+        Change("kernels.py", "weights = weights / total", "weights = weights / 1.01 / total"),
     ),
 }
 

@@ -1,10 +1,12 @@
 import os
 import shutil
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from fixture_book import REPOSITORY
 
 from tools import archive, provenance
 from tools.errors import BookError
@@ -97,6 +99,35 @@ def test_git_is_asked_of_the_checkout_also_in_a_hook(layout: Layout, monkeypatch
         monkeypatch.setenv(name, str(layout.root / "nowhere"))
     assert provenance.commit(layout.root) == commit
     assert len(commit) == 40
+
+
+def test_tests_in_a_hook_touch_no_repository_but_their_own(layout: Layout) -> None:
+    """Git tells a hook of its repository by variables, and these tests make repositories and commits."""
+    git = ["git", "-C", str(layout.root)]
+    asked = [[*git, "status", "--porcelain"], [*git, "config", "--local", "--list"], [*git, "ls-files", "--stage"]]
+
+    def state() -> list[bytes]:
+        return [subprocess.run(command, capture_output=True, check=True).stdout for command in asked]
+
+    before = state()
+    hook = {
+        **os.environ,
+        "GIT_DIR": str(layout.root / ".git"),
+        "GIT_INDEX_FILE": str(layout.root / ".git/index"),
+        "GIT_WORK_TREE": str(layout.root),
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        f"{__file__}::{test_equal_builds_are_equal_bytes.__name__}",
+    ]
+    done = subprocess.run(command, cwd=REPOSITORY, env=hook, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert state() == before
 
 
 def test_git_is_heard_in_its_own_words(layout: Layout) -> None:

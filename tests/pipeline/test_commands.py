@@ -129,6 +129,10 @@ def test_a_file_where_a_folder_belongs_is_one_message(bare: Path, capsys: pytest
             "h = display('a', display_id=True); h.update('b')",
             ["failed in code cell 3 of 3", "changes or clears what it has displayed"],
         ),
+        (
+            "from IPython.display import clear_output; print('a'); clear_output()",
+            ["failed in code cell 3 of 3", "changes or clears what it has displayed"],
+        ),
     ],
 )
 def test_a_chapter_that_fails_is_named_with_its_cell(
@@ -278,6 +282,20 @@ def test_what_is_set_for_other_programs_reaches_no_process_of_the_pipeline(
     assert found["PYTHONUTF8"] == "1"
     assert {found[name] for name in kernels.THREADS} == {"1"}
     assert found["ICL_DEVICE"] == "cpu"
+
+
+def test_a_locale_without_accents_spoils_no_letter(bare: Path) -> None:
+    """Neither in what is read, nor in what a chapter prints, nor in what a command says."""
+    write_chapter(bare, "print('Poincaré')")
+    replace(bare / "book/sums.md", "# Sums", "# Möbius")
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONUTF8"}
+    variables |= {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "tools", "--root", str(bare), "chapter", "sums", "-p", "n", "7"]
+    ended = subprocess.run(command, cwd=REPOSITORY, env=variables, capture_output=True, check=False)
+    assert (ended.returncode, b"Traceback" in ended.stderr) == (0, False)
+    page = (bare / "_build/chapter/html/sums.html").read_text("utf-8")
+    assert "Poincaré" in page
+    assert "Möbius" in page
 
 
 def test_a_kernel_of_another_environment_is_not_taken(

@@ -1,5 +1,6 @@
 """How kernels are spoken to."""
 
+import asyncio
 import socket
 import tempfile
 from pathlib import Path
@@ -26,6 +27,38 @@ def test_a_kernel_takes_no_port_and_leaves_nothing(tmp_path: Path, monkeypatch: 
     client.stop_channels()
     kernel.shutdown_kernel(now=True)
     assert not folder.exists()
+
+
+def test_of_hundreds_of_kernels_no_two_have_a_socket_in_common() -> None:
+    kernels = [OwnKernel(kernel_name="python3") for _ in range(300)]
+    for kernel in kernels:
+        kernel.write_connection_file()
+    named = [f"{kernel.ip}-{port}" for kernel in kernels for port in kernel.ports]
+    for kernel in kernels:
+        kernel.cleanup_connection_file()
+        kernel.cleanup_ipc_files()
+    assert len(named) == len(set(named)) == 1500
+
+
+def test_kernels_that_start_side_by_side_each_answer_as_themselves() -> None:
+    eight = asyncio.Semaphore(8)
+
+    async def answer(number: int) -> int:
+        async with eight:
+            kernel = OwnKernel(kernel_name="python3")
+            await kernel.start_kernel()
+            client = kernel.client()
+            client.start_channels()
+            await client.wait_for_ready(timeout=120)
+            found = await client.execute_interactive("", user_expressions={"own": str(number)}, timeout=120)
+            client.stop_channels()
+            await kernel.shutdown_kernel(now=True)
+            return int(found["content"]["user_expressions"]["own"]["data"]["text/plain"])
+
+    async def all_of_them() -> list[int]:
+        return await asyncio.gather(*map(answer, range(24)))
+
+    assert asyncio.run(all_of_them()) == list(range(24))
 
 
 @pytest.mark.parametrize("kind", [OwnKernel, CheckedKernel])

@@ -1,6 +1,7 @@
 """The example of the page for authors, done as the page says: it must arrive on the site."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,11 @@ As in the book.
 ```
 
 ```{scorecard}
+```
+
+```{verdicts}
+claim | here | elsewhere
+Longer steps are *longer* | example-longer |
 ```
 """
 
@@ -48,4 +54,10 @@ def test_the_example_of_the_page_for_authors_arrives(tmp_path: Path) -> None:
     assert 'id="fig-example"' in page
     assert (layout.html / "data" / "example-lengths.csv").read_text().startswith("rate 1,rate 4\n")
     (claim,) = json.loads((layout.build / "scorecard.json").read_text())
+    index = (layout.html / "index.html").read_text()
+    (row,) = re.findall(r"<tr[^>]*><td><p>Longer steps are <em>longer</em></p></td>.*?</tr>", index, re.DOTALL)
+    assert 'class="verdict verdict-holds">holds</span>' in row
+    assert claim["measured"] in row
+    assert 'href="foundations/example.html#fig-example"' in row
+    assert row.endswith("<td><p>–</p></td>\n</tr>")
     assert (claim["id"], claim["verdict"], claim["page"]) == ("example-longer", "holds", "foundations/example")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -168,3 +169,20 @@ def test_a_browser_may_lie_in_a_folder_with_a_space(tmp_path: Path) -> None:
     browser.chmod(0o755)
     path = f"{browser.parent}:{os.environ['PATH']}"
     assert make(REPOSITORY, "-s", "--eval=show: ; @echo '$(CHROMIUM)'", "show", PATH=path).strip() == str(browser)
+
+
+@pytest.mark.parametrize(("user", "allowed"), [("0", True), ("1000", False)])
+def test_jupyterlab_starts_for_root_too(user: str, allowed: bool, tmp_path: Path) -> None:
+    """In most containers everybody is root."""
+    asked = tmp_path / "id"
+    asked.write_text(f"#!/bin/sh\necho {user}\n")
+    asked.chmod(0o755)
+    told = make(REPOSITORY, "-n", "lab", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert "-m jupyterlab" in told
+    assert ("--allow-root" in told) == allowed
+
+
+def test_the_commands_ask_nothing_of_the_shell_that_macos_has_not() -> None:
+    """Its `install` knows no -D, its `sed` wants a suffix after -i, its `readlink` may know no -f, its `cp` no -t."""
+    told = (REPOSITORY / "Makefile").read_text()
+    assert not re.search(r"\binstall -\w*D|\bsed -i|\breadlink -f|\bcp -\w*t|\bdate -d|\bgrep -\w*P|\bnproc\b", told)

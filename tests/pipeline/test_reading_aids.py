@@ -122,10 +122,10 @@ def test_every_module_of_the_library_is_on_one_page_and_in_the_list_of_all() -> 
 
 # The parts whose pages are chapters, and among them tables chapters, or the same few figures at further
 # settings: nothing is learnt there that wants practice.
-PARTS = {"foundations", "closeness", "bounds", "kernel", "explore"}
+PARTS = {"foundations", "closeness", "bounds", "kernel", "real", "explore"}
 TABLES = {
     "bounds/summary", "closeness/overview", "closeness/point", "closeness/record", "kernel/authors", "kernel/record",
-    "kernel/setting",
+    "kernel/setting", "real/carries-over",
 }  # fmt: skip
 
 

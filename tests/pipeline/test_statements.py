@@ -20,8 +20,7 @@ OTHER_ROOMS = ("display", "running")
 WITHOUT_STATEMENT = {
     "checks of what is given": """
         classification.descent.check_context classification.descent.check_labels
-        classification.descent.check_on_sphere classification.kernels.sphere_tolerance
-        softmax_regression.problem.check_document""",
+        classification.descent.check_on_sphere classification.kernels.sphere_tolerance""",
     "searches for the best rate or width": """
         classification.descent.fit_rate classification.descent.minimise_over_widths
         softmax_regression.descent_rate.best_rate softmax_regression.descent_rate.minimise_over_rates""",

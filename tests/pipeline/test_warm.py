@@ -114,7 +114,7 @@ def test_a_keeper_that_is_gone_is_told(program: Path) -> None:
 SLEEPING = """
 import os, pathlib, time
 pathlib.Path({folder!r}, str(os.getpid())).write_text(str(os.getppid()))
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -125,6 +125,8 @@ def test_nothing_outlives_a_build_that_is_killed(how: signal.Signals, least: int
     told.mkdir()
     replace(checkout / "book/sums.md", "print(f", SLEEPING.format(folder=str(told)) + "print(f")
     program = (
+        # Tests that nohup started ignore a hang-up, and so would what they start.
+        "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         f"from tools import processes; processes.WORTHWHILE = {least}\n"
         f"from tools.cli import main\nmain(['--root', {str(checkout)!r}, 'book'])"
     )
@@ -138,6 +140,22 @@ def test_nothing_outlives_a_build_that_is_killed(how: signal.Signals, least: int
     child.wait(timeout=120)
     wait_until(lambda: not is_alive(worker))
     wait_until(lambda: not is_alive(int(kernel.name)))
+
+
+def test_a_build_that_was_started_to_outlive_its_terminal_does(tmp_path: Path) -> None:
+    """As `nohup` starts it."""
+    checkout, told = write_book(tmp_path / "checkout"), tmp_path / "told"
+    told.mkdir()
+    cell = SLEEPING.format(folder=str(told)).replace("time.sleep(600)", "time.sleep(1)")
+    replace(checkout / "book/sums.md", "print(f", cell + "print(f")
+    command = [sys.executable, "-m", "tools", "--root", str(checkout), "chapter", "sums"]
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    child = subprocess.Popen(command, cwd=REPOSITORY, start_new_session=True, stdout=subprocess.DEVNULL)
+    signal.signal(signal.SIGHUP, before)
+    wait_until(lambda: any(path.read_text() for path in told.iterdir()))
+    os.killpg(child.pid, signal.SIGHUP)
+    assert child.wait(timeout=120) == 0
+    assert (checkout / "_build/executed/sums.ipynb").is_file()
 
 
 def test_a_book_that_starts_warm_is_the_same_bytes(

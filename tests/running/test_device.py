@@ -27,6 +27,12 @@ def test_the_environment_overrides_auto_and_an_argument_overrides_both(monkeypat
     assert choose("cpu") == torch.device("cpu")
 
 
+def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, cuda=True, mps=False)
+    monkeypatch.setenv("ICL_DEVICE", "")
+    assert choose() == torch.device("cuda")
+
+
 def test_unknown_and_missing_devices_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, cuda=False, mps=False)
     with pytest.raises(ValueError, match="device must be one of 'auto', 'cpu', 'cuda', 'mps', got 'gpu'"):

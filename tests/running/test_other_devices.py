@@ -4,7 +4,8 @@ Autograd and generators of a device that is not there end the process, so what i
 its normals injected; the meta device stands in for autograd.
 """
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from icl_lib import alignment, linear_regression
 from icl_lib.attention import KINDS, labelled_tokens, self_attention, softmax_regression_tokens
 from icl_lib.classification import closeness as classification
+from icl_lib.classification import contexts
 from icl_lib.classification import head as classifier_attention
 from icl_lib.classification.closeness import paper_scale, train_weights
 from icl_lib.classification.contexts import SphereClassification
@@ -87,9 +89,30 @@ def test_the_pretended_indexing_is_indexing(index: Any) -> None:
 def reduced_tasks(
     query: str, device: torch.device, dtype: torch.dtype, repetitions: int = R, batch: int = B
 ) -> reduced_sampling.ReducedTasks:
-    words = torch.empty(repetitions, 3 if query == "held" else 2, batch, N, device=device, dtype=dtype)
-    inputs = torch.empty(repetitions, 3, batch, D, device=device, dtype=dtype)
-    return reduced_sampling.assemble(SoftmaxRegression(N, D, 1.0, query), words, inputs)
+    return reduced_together((query,), device, dtype, repetitions, batch)[query]
+
+
+def reduced_together(
+    queries: Collection[str], device: torch.device, dtype: torch.dtype, repetitions: int, batch: int
+) -> dict[str, reduced_sampling.ReducedTasks]:
+    shapes = (repetitions, 2, batch, N), (repetitions, 3, batch, D), (repetitions, batch, N)
+    words, inputs, own = (torch.empty(*shape, device=device, dtype=dtype) for shape in shapes)
+    return reduced_sampling.assemble(
+        SoftmaxRegression(N, D), queries, words, inputs, own if "held" in queries else None
+    )
+
+
+def drawn_nowhere(
+    task: object,
+    queries: Collection[str],
+    batch: int,
+    generators: list[None],
+    own_generators: object,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> dict[str, reduced_sampling.ReducedTasks]:
+    """`draw_together` without its generators, of which a device that is not there has none."""
+    return reduced_together(queries, device, dtype, len(generators), batch)
 
 
 def tensors(*results: object) -> Iterator[Tensor]:
@@ -116,23 +139,19 @@ def test_the_whole_training_loop_stays_on_the_device(
 
     start = torch.empty(R, D, D, device=gpu, dtype=getattr(torch, dtype))
 
-    def draw(
-        task: object, batch: int, generators: list[None], device: torch.device, dtype: torch.dtype
-    ) -> reduced_sampling.ReducedTasks:
-        return reduced_tasks(query, device, dtype, len(generators), batch)
-
     monkeypatch.setattr(experiment, "stream", lambda *_: None)
     monkeypatch.setattr(experiment, "initial_matrices", lambda *_: start)
     monkeypatch.setattr(experiment, "GPU_BLOCK", block)
-    monkeypatch.setattr(reduced_sampling, "draw", draw)
-    monkeypatch.setattr(training, "train", training.run_steps)
+    monkeypatch.setattr(reduced_sampling, "draw_together", drawn_nowhere)
+    monkeypatch.setattr(training, "check_not_diverged", lambda *_: None)
     last = experiment.train_matrices(config, gpu, [0, 3])
     assert (last.device.type, last.dtype, last.shape) == ("cuda", start.dtype, (2, R, D, D))
 
 
-def test_the_other_optimiser_stays_on_the_device(gpu: torch.device) -> None:
+def test_the_other_optimiser_stays_on_the_device(gpu: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
     start = {"M": torch.zeros(R, D, device=gpu)}
-    last = training.run_steps(start, lambda now: {"M": now["M"].clone()}, training.SGD(0.1, 3), [3])
+    monkeypatch.setattr(training, "check_not_diverged", lambda *_: None)
+    last = training.train(start, lambda now: {"M": now["M"].clone()}, training.SGD(0.1, 3), [3])
     assert last["M"].device.type == "cuda"
 
 
@@ -169,7 +188,7 @@ def test_attention_stays_on_the_device(gpu: torch.device, kind: str) -> None:
 def test_the_pretence_finds_a_mix_and_a_look(gpu: torch.device) -> None:
     """The negative control: both mistakes that the tests above would miss nothing of."""
     A, x = torch.empty(B, N, D, device=gpu), torch.empty(B, D)
-    with pytest.raises(RuntimeError, match="cuda"):
+    with pytest.raises(TypeError, match=r"x must be of torch\.float32 on cuda:0 as A is"):
         sr.predict(A, x)
     with pytest.raises(DataDependentOutputException):
         A.sum().item()
@@ -186,6 +205,7 @@ def test_gradients_by_autograd_need_no_value() -> None:
     assert {slope.device.type, *(g.device.type for g in torch.autograd.grad(layer.sum(), W))} == {"meta"}
 
 
+@pytest.mark.usefixtures("normals_from_nowhere")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("blocks", ["all", "apart"])
 def test_the_whole_training_loop_of_a_classifier_stays_on_the_device(
@@ -195,11 +215,17 @@ def test_the_whole_training_loop_of_a_classifier_stays_on_the_device(
     task = SphereClassification(N, D, 3, balance="none")
     config = paper_scale(task, kind, blocks=blocks, repetitions=R, batch=B, steps=3, warm_up=1)
     monkeypatch.setattr(classification, "stream", lambda *_: None)
-    monkeypatch.setattr(training, "train", training.run_steps)
+    monkeypatch.setattr(training, "check_not_diverged", lambda *_: None)
     last = train_weights(config, gpu, [0, 3])
     assert {name: (W.device.type, tuple(W.shape)) for name, W in last.items()} == dict.fromkeys(
         ("W_Q", "W_K", "W_V", "W_P"), ("cuda", (2, R, D + 3, D + 3))
     )
+
+
+@pytest.fixture
+def normals_from_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A generator of a device that is not there is none, which the normals refuse."""
+    monkeypatch.setattr(contexts, "standard_normal", inspect.unwrap(contexts.standard_normal))
 
 
 def without_generators(monkeypatch: pytest.MonkeyPatch, device: torch.device, *modules: Any) -> None:
@@ -222,27 +248,23 @@ def test_a_whole_sweep_trains_on_a_pretended_gpu(monkeypatch: pytest.MonkeyPatch
     def pretend(module: Any, name: str) -> None:
         train = getattr(module, name)
 
-        def on_gpu(config: Any, device: torch.device, record_at: list[int]) -> Any:
+        def on_gpu(configs: Any, device: torch.device, record_at: list[int]) -> Any:
             with FakeTensorMode(), Pretence():
-                last = train(config, device, record_at)
-            found = values_of(last if isinstance(last, dict) else {"M": last}, device)
-            pretended.append(config)
-            return found if isinstance(last, dict) else found["M"]
+                last = train(configs, device, record_at)
+            pretended.extend(configs)
+            if isinstance(last[0], dict):
+                return [values_of(one, device) for one in last]
+            return [values_of({"M": one}, device)["M"] for one in last]
 
         monkeypatch.setattr(module, name, on_gpu)
 
-    def draw(
-        task: SoftmaxRegression, batch: int, generators: list[None], device: torch.device, dtype: torch.dtype
-    ) -> reduced_sampling.ReducedTasks:
-        return reduced_tasks(task.query, device, dtype, len(generators), batch)
-
     without_generators(monkeypatch, cuda, experiment, classification)
-    monkeypatch.setattr(reduced_sampling, "draw", draw)
-    monkeypatch.setattr(training, "train", training.run_steps)
+    monkeypatch.setattr(reduced_sampling, "draw_together", drawn_nowhere)
+    monkeypatch.setattr(training, "check_not_diverged", lambda *_: None)
     monkeypatch.setattr(sweeps, "choose", lambda _: cuda)
     monkeypatch.setenv("ICL_STORE", str(tmp_path))
-    pretend(experiment, "train_matrices")
-    pretend(classification, "train_weights")
+    pretend(experiment, "train_matrices_together")
+    pretend(classification, "train_weights_together")
     small = {"repetitions": R, "batch": B, "steps": 3, "test": 20}
     configs: list[sweeps.Experiment] = [
         *(Closeness(N, D, query, tuning=20, **small) for query in ("held", "same")),
@@ -266,14 +288,17 @@ def test_a_whole_sweep_of_trainings_by_autograd_trains_on_the_device(
     meta = torch.device("meta")
     trained = []
 
+    alone = training.train
+
     def train(
         parameters: training.Parameters, gradient: Any, optimiser: training.Optimiser, *rest: Any
     ) -> training.Parameters:
         trained.append(optimiser)
-        return values_of(training.run_steps(parameters, gradient, optimiser, *rest), meta)
+        return values_of(alone(parameters, gradient, optimiser, *rest), meta)
 
     without_generators(monkeypatch, meta, depth, linear_regression, readings)
     monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(training, "check_not_diverged", lambda *_: None)
     monkeypatch.setattr(sweeps, "choose", lambda _: meta)
     monkeypatch.setenv("ICL_STORE", str(tmp_path))
     small = {"repetitions": R, "batch": B, "steps": 3, "tuning": 20, "test": 20}
@@ -294,6 +319,7 @@ def test_a_whole_sweep_of_trainings_by_autograd_trains_on_the_device(
 
 
 @pytest.mark.parametrize("change", [{}, {"inputs": "gaussian", "offset": 0.5, "prototypes": 2}, {"noise": 0.1}])
+@pytest.mark.usefixtures("normals_from_nowhere")
 def test_contexts_are_drawn_on_the_device(gpu: torch.device, change: dict[str, Any]) -> None:
     drawn, w = SphereClassification(N, D, 3, **{"balance": "none", **change}).sample_with_classes(B, None, gpu)
     assert {part.device.type for part in (*drawn, w)} == {"cuda"}

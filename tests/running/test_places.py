@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from icl_lib.running.places import output_file
+from icl_lib.running.places import output_file, output_folder, store_folder
 
 
 @pytest.mark.parametrize("name", ["closeness-n25-d5-held", "a.b_c+d", "1"])
@@ -20,3 +20,12 @@ def test_a_name_cannot_lead_out_of_its_folder(name: str, tmp_path: Path, monkeyp
     with pytest.raises(ValueError, match="name must be letters, digits and any of"):
         output_file("claims", name, ".json")
     assert not list(tmp_path.iterdir())
+
+
+def test_empty_variables_name_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ICL_OUTPUT", "ICL_STORE"):
+        monkeypatch.delenv(name, raising=False)
+    unset = output_folder(), store_folder()
+    for name in ("ICL_OUTPUT", "ICL_STORE"):
+        monkeypatch.setenv(name, "")
+    assert (output_folder(), store_folder()) == unset

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
-from toy_experiment import Toy, computed
+from toy_experiment import Toy, ToyOfMany, computed
 
 from icl_lib.running.store import Store, key
 from icl_lib.running.sweep import run, sweep
@@ -143,9 +143,10 @@ def test_the_number_of_jobs_comes_from_the_environment(log: str, monkeypatch: py
     assert str(os.getpid()) not in {name.split("-")[2] for name in computed(log)}
 
 
-def test_an_empty_jobs_is_as_none(log: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As make exports it where nobody has set it."""
-    monkeypatch.setenv("JOBS", "")
+def test_empty_variables_are_as_none(log: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As make exports them where nobody has set them."""
+    for name in ("JOBS", "SCHEDULER", "ICL_DEVICE", "ICL_PROGRESS", "ICL_CAPTURE"):
+        monkeypatch.setenv(name, "")
     assert [int(result.square) for result in sweep(squares(log, 2))] == [0, 1]
 
 
@@ -159,3 +160,31 @@ def test_bad_calls_are_errors(log: str, monkeypatch: pytest.MonkeyPatch) -> None
         with pytest.raises(ValueError, match=f"JOBS must be an integer >= 1, got '{text}'"):
             sweep(squares(log, 1))
     assert not computed(log)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_points_that_share_their_draws_are_computed_together_and_stored_apart(jobs: int, log: str) -> None:
+    points = [ToyOfMany(log, point) for point in range(5)]
+    run(points[2])
+    assert [int(found.square) for found in sweep(points, jobs)] == [0, 1, 4, 9, 16]
+    # What was stored already is left out of its group.
+    assert computed(log, "together") == ["together-0-4", "together-1-3"]
+    before = len(computed(log))
+    assert [int(found.square) for found in sweep(list(reversed(points)), jobs)] == [16, 9, 4, 1, 0]
+    assert len(computed(log)) == before
+
+
+def test_two_groups_with_a_point_in_common_do_not_wait_for_each_other_for_ever(log: str) -> None:
+    """Each process holds its whole group, taken in one order."""
+    points = [ToyOfMany(log, point, seconds=0.2) for point in (0, 2, 4)]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(sweep, (points[:2], [points[2], points[1], points[0]])))
+    assert [[int(one.square) for one in part] for part in found] == [[0, 4], [16, 4, 0]]
+    assert len([name for name in computed(log) if not name.startswith("together")]) == 3
+
+
+def test_a_group_of_which_one_fails_stores_nothing_of_it(log: str, folder: Path) -> None:
+    points = [ToyOfMany(log, 0), ToyOfMany(log, 2, fails=True), ToyOfMany(log, 1)]
+    with pytest.raises(ArithmeticError, match="point 2 fails"):
+        sweep(points)
+    assert not any(Store(folder).load(key(point, torch.device("cpu"))) for point in points[:2])

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -148,17 +149,19 @@ def test_blocks_add_up_to_the_mean_over_the_batch(words: int, monkeypatch: pytes
     drawn = [0, 0, 0]
     generators: dict[int, int] = {}
 
-    def draw(task: object, size: int, chosen: list[torch.Generator], *_: object) -> int:
+    def draw(
+        task: object, queries: Iterable[str], size: int, chosen: list[torch.Generator], *_: object
+    ) -> dict[str, int]:
         assert len(chosen) * size * SMALL.n <= max(words, SMALL.n)
         for generator in chosen:
             drawn[generators.setdefault(id(generator), len(generators))] += size
-        return size
+        return dict.fromkeys(queries, size)
 
     def gradient(size: int, M: torch.Tensor) -> torch.Tensor:
         return size * torch.ones_like(M)
 
     monkeypatch.setattr(experiment, "CPU_BLOCK", words)
-    monkeypatch.setattr(experiment.reduced_sampling, "draw", draw)
+    monkeypatch.setattr(experiment.reduced_sampling, "draw_together", draw)
     monkeypatch.setattr(experiment.reduced_sampling, "matrix_gradient", gradient)
     monkeypatch.setattr(experiment.training, "train", lambda start, slope, *_: slope(start))
     assert torch.equal(snapshots(SMALL), torch.ones(3, 3, 3))

@@ -109,8 +109,8 @@ def test_the_preconditioned_step_is_judged_where_words_have_a_covariance(
         {"model_cos": (("repetition", "rival"), numpy.ones((2, 3)) * [step, 0.8, cosine])}, {"rival": names}
     )
     isotropic = found.sel(rival=["step", "two-steps"])
-    finding = judge(*closeness_claims.preconditioned("held", {(9, 1.0): isotropic, (9, 4.0): found}, "x", **FIELDS))
-    assert (finding.verdict, list(finding.cases)) == (verdict, ["n = 9, condition 4"])
+    finding = judge(*closeness_claims.preconditioned("held", {"round": isotropic, "long": found}, "x", **FIELDS))
+    assert (finding.verdict, list(finding.cases)) == (verdict, ["long"])
     assert finding.control.value == step
 
 

@@ -8,6 +8,8 @@ import xarray
 from random_documents import normal
 
 from icl_lib.running.streams import stream
+from icl_lib.running.sweep import run, sweep
+from icl_lib.softmax_regression import closeness as experiment
 from icl_lib.softmax_regression import problem as sr
 from icl_lib.softmax_regression.closeness import Closeness, tune_rate
 from icl_lib.softmax_regression.closeness import test_repetition as measure
@@ -142,3 +144,23 @@ def test_repetitions_and_steps_move_no_tuning_and_no_test_task() -> None:
 def test_a_bad_config_is_one_error(name: str, value: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         replace(SMALL, **{name: value})
+
+
+def test_both_kinds_of_query_trained_together_are_each_as_if_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the byte, with the context's normals drawn once."""
+    monkeypatch.setenv("ICL_STORE", "off")
+    configs = [replace(SMALL, query=query, condition=2.0) for query in ("held", "same")]
+    assert configs[0].draws == configs[1].draws != replace(configs[0], seed=1).draws
+    alone = [run(config) for config in configs]
+    drawn: list[list[str]] = []
+    draw = experiment.reduced_sampling.draw_together
+    monkeypatch.setattr(
+        experiment.reduced_sampling,
+        "draw_together",
+        lambda task, queries, *rest: (drawn.append(sorted(queries)), draw(task, queries, *rest))[1],
+    )
+    for one, other in zip(alone, sweep(configs), strict=True):
+        assert one.equals(other)
+        assert all(one[name].values.tobytes() == other[name].values.tobytes() for name in one)
+    assert drawn
+    assert all(queries == ["held", "same"] for queries in drawn)

@@ -103,10 +103,96 @@ def test_an_endless_document_is_read_in_closed_form() -> None:
     assert float(heads[0] - heads[1]) / 2 == pytest.approx(float(population.endless_document(0.9, t, 2)), abs=0.02)
 
 
+@pytest.mark.parametrize("d", [3, 20])
+def test_long_documents_at_small_logits_are_the_small_logits_of_any_length(d: int) -> None:
+    """n/(n + d) = 1 − d/n + …, and (d + 1)/(n + d) of the loss is left."""
+    limit = population.long_documents(1e-3, d)
+    assert limit.shortening == pytest.approx(d, rel=1e-5)
+    assert limit.left == pytest.approx(d + 1, rel=1e-5)
+
+
+def _terms(square: torch.Tensor, d: int) -> tuple[float, float]:
+    """Γ and Λ as the theorem writes them, by traces of the matrices that it names, with weights along an axis."""
+    eye, numerators, below = torch.eye(d, dtype=torch.float64), torch.zeros(2, dtype=torch.float64), torch.zeros(2)
+    for value in square:
+        x, grown = math.sqrt(value) * eye[0], math.exp(value)
+        H = grown * (eye + torch.outer(x, x))
+        spread, bias = H - eye, -grown * x
+        third = grown * (2 * value * torch.trace(spread) + (4 + 3 * value) * x @ spread @ x)
+        numerators += torch.stack([x @ H @ bias + torch.trace(H @ spread) + third / 2, torch.trace(H @ spread)])
+        below = below + torch.stack([x @ H @ x, torch.tensor(grown - 1, dtype=torch.float64)])
+    return tuple((numerators / below).tolist())
+
+
+def test_the_constants_of_long_documents_are_those_of_the_theorem() -> None:
+    generator = torch.Generator().manual_seed(2)
+    square = 0.25 * torch.randn(4000, 8, generator=generator, dtype=torch.float64).square().mean(-1)
+    assert _terms(square, 8) == pytest.approx(population.long_documents(0.5, 8), rel=0.05)
+    for length in (0.4, 1.1):
+        one = torch.tensor([length**2], dtype=torch.float64)
+        assert _terms(one, 8) == pytest.approx(population.long_documents_at(length, 8), rel=1e-9)
+
+
+@pytest.mark.parametrize(("d", "finite"), [(4, False), (5, True)])
+def test_heavy_weights_have_no_constants(d: int, finite: bool) -> None:
+    limit = population.long_documents(1.0, d)
+    assert math.isfinite(limit.shortening) is math.isfinite(limit.left) is finite
+
+
+def test_the_third_derivative_of_the_limiting_loss() -> None:
+    """T[ξ, ξ, x] = e^(τ²)(2τ²‖ξ‖² + (4 + 3τ²)⟨x, ξ⟩²), by differentiating Φ = ½(e^‖w‖² + e^‖x‖² − 2e^⟨w,x⟩)."""
+    x, xi = torch.randn(2, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64) / 2
+
+    def phi(t: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+        w = x + t * xi + u * x
+        return 0.5 * ((w @ w).exp() + (x @ x).exp()) - (w @ x).exp()
+
+    zero = torch.tensor(0.0, dtype=torch.float64)
+    second = torch.func.grad(torch.func.grad(phi, argnums=0), argnums=0)
+    third = torch.func.grad(second, argnums=1)(zero, zero)
+    square = x @ x
+    expected = square.exp() * (2 * square * (xi @ xi) + (4 + 3 * square) * (x @ xi) ** 2)
+    torch.testing.assert_close(third, expected)
+
+
+def test_long_documents_come_to_their_limit() -> None:
+    """n(1 − c*) at n and 2n, extrapolated: within its error of Γ, and the error is small enough to tell."""
+    limit, found = population.long_documents(0.5, 8), {}
+    for n in (60, 120):
+        tasks = _tasks(n=n, d=8, count=8000, scale=0.5)
+        z = population.layer_logits(torch.eye(8, dtype=torch.float64), tasks)
+        fitted = population.fitted_multiple(z, tasks.b_query, population.of_mean_zero(tasks), start=0.9)
+        found[n] = n * (1 - fitted.c.value), n * fitted.c.standard_error, n * fitted.left.value
+    far = 2 * found[120][0] - found[60][0]
+    error = math.hypot(2 * found[120][1], found[60][1])
+    assert abs(far - limit.shortening) < 3 * error < 0.2 * limit.shortening
+    assert 2 * found[120][2] - found[60][2] == pytest.approx(limit.left, rel=0.06)
+
+
+def test_the_control_has_mean_zero_and_takes_scatter_out_of_the_rate() -> None:
+    tasks = _tasks(n=60, d=4, count=8000, scale=0.5)
+    control = population.of_mean_zero(tasks)
+    assert abs(float(control.mean())) < 3 * float(control.std()) / math.sqrt(len(control))
+    assert abs(float((control + 0.1).mean())) > 3 * float(control.std()) / math.sqrt(len(control))
+    z = population.layer_logits(torch.eye(4, dtype=torch.float64), tasks)
+    plain, less = (population.fitted_multiple(z, tasks.b_query, given, start=0.9).c for given in (None, control))
+    assert less.standard_error < 0.9 * plain.standard_error
+    assert abs(less.value - plain.value) < 3 * plain.standard_error
+
+
+def test_the_fitted_multiple_is_the_best_one() -> None:
+    tasks = _tasks(count=300)
+    fitted = population.fitted_multiple(population.layer_logits(EYE, tasks), tasks.b_query, start=0.6)
+    assert fitted.c.value == pytest.approx(population.best_multiple("squared", tasks), rel=1e-6)
+    many = [population.best_multiple("squared", Documents(*(part[k::10] for part in tasks))) for k in range(10)]
+    spread = float(torch.tensor(many).std()) / math.sqrt(10)
+    assert 0.5 < spread / fitted.c.standard_error < 2
+
+
 def test_bad_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="loss must be one of"):
         population.expected_loss("absolute", EYE, _tasks())
-    with pytest.raises(ValueError, match=r"d must be an integer .* got 5"):
+    with pytest.raises(ValueError, match=r"tasks must have d <= 4 dimensions, got 5"):
         population.symmetrised(_tasks(d=5))
     with pytest.raises(ValueError, match="M must"):
         population.layer_logits(torch.eye(2, dtype=torch.float64), _tasks())

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -151,9 +153,15 @@ def test_bad_sensitivities_are_named() -> None:
     assert ws.model_cos(flat, flat) == 0
 
 
-def test_a_saturated_softmax_has_cosine_zero() -> None:
-    f = torch.softmax(torch.tensor([80.0, 1.0, 0.5, -1.0]).double(), -1)
-    J = ws.of_softmax(f, normal(0, 1, 3))
+@pytest.mark.parametrize("gap", [10.0, 30.0, 80.0])
+def test_a_saturated_softmax_keeps_its_cosine(gap: float) -> None:
+    """Where one word takes all but δ, J is δ times a matrix that does not depend on δ."""
+    logits, w = torch.tensor([gap, 1.0, 0.5, -1.0]).double(), normal(0, 1, 3)
+    J = ws.of_softmax(torch.softmax(logits, -1), w)
+    p = torch.softmax(logits[1:], -1)
+    limit = torch.cat([torch.cat([torch.ones(1, 1).double(), -p[None]], 1), torch.cat([-p[:, None], p.diag()], 1)])
     other = ws.of_softmax(torch.full((4,), 0.25).double(), normal(1, 1, 3))
-    assert ws.model_cos(J, other) == 0
-    assert ws.model_cos(J, J) == 0
+    plain = torch.eye(4).double() / 4 - 1 / 16
+    expected = (limit * plain).sum() / (limit.norm() * plain.norm()) * torch.cosine_similarity(w, other.w).squeeze()
+    torch.testing.assert_close(ws.model_cos(J, other), expected, rtol=0, atol=1e-14 + 20 * math.exp(-gap))
+    torch.testing.assert_close(ws.model_cos(J, J), torch.ones(()).double())

@@ -98,17 +98,22 @@ def test_words_of_a_document_are_exchangeable_and_the_logits_correlate_with_the_
 
 
 class Coordinates(NamedTuple):
-    """The normals of reduced tasks, (R, 3 or 2, B, n) and (R, 3, B, d), and what they make."""
+    """The normals of reduced tasks, (R, 2, B, n), (R, 3, B, d) and (R, B, n), and what they make."""
 
     words: Tensor
     inputs: Tensor
+    own: Tensor
     tasks: ReducedTasks
 
 
 def coordinates(task: SoftmaxRegression, seed: int, R: int, B: int) -> Coordinates:
-    documents = 2 if task.query == "same" else 3
-    words, inputs = normal(seed, R, documents, B, task.n), normal(seed + 1, R, 3, B, task.d)
-    return Coordinates(words, inputs, reduced_sampling.assemble(task, words.clone(), inputs))
+    words, inputs, own = (
+        normal(seed, R, 2, B, task.n),
+        normal(seed + 1, R, 3, B, task.d),
+        normal(seed + 3, R, B, task.n),
+    )
+    tasks = reduced_sampling.assemble(task, (task.query,), words.clone(), inputs, own if task.query == "held" else None)
+    return Coordinates(words, inputs, own, tasks[task.query])
 
 
 def unit(v: Tensor, least: Tensor | float = 0.0) -> Tensor:
@@ -136,13 +141,12 @@ def documents_of(task: SoftmaxRegression, given: Coordinates, M: Tensor, slope: 
     x_star = x * (task.scale / task.d**0.5)
     across = unit(off(given.tasks.h @ M.mT, x_hat))
     free = off(rest, x_hat, across)
-    g, *others = given.words.unbind(1)
+    g, zeta = given.words.unbind(1)
     u = unit(torch.softmax((x_star * x_hat).sum(-1, keepdim=True) * g, -1) - 1 / task.n)
     if task.query == "held":
         A = outer(g, x_hat) + outer(u, off(xi, x_hat))
-        A_query = outer(others[0], x_hat) + outer(others[1], across) + outer(unit(slope), free)
+        A_query = outer(given.own, x_hat) + outer(zeta, across) + outer(unit(slope), free)
         return A, A_query, x_star
-    (zeta,) = others
     # With two words a slope has no part off u but rounding.
     kept = unit(off(slope, u), 1e-9 * slope.norm(dim=-1, keepdim=True))
     A = outer(g, x_hat) + outer(u, off(xi, x_hat)) + outer(off(zeta, u), across) + outer(kept, free)
@@ -186,10 +190,10 @@ def explicit_gradients(task: SoftmaxRegression, M: Tensor, batch: int, generator
 
 def reduced_gradients(task: SoftmaxRegression, M: Tensor, batch: int, generator: torch.Generator) -> Tensor:
     """The same for reduced tasks: a task a repetition, in the dtype of M."""
-    documents = 2 if task.query == "same" else 3
-    words = torch.randn(batch, documents, 1, task.n, generator=generator).to(M)
+    words = torch.randn(batch, 2, 1, task.n, generator=generator).to(M)
     inputs = torch.randn(batch, 3, 1, task.d, generator=generator).to(M)
-    tasks = reduced_sampling.assemble(task, words, inputs)
+    own = torch.randn(batch, 1, task.n, generator=generator).to(M) if task.query == "held" else None
+    tasks = reduced_sampling.assemble(task, (task.query,), words, inputs, own)[task.query]
     return reduced_sampling.matrix_gradient(tasks, M.expand(batch, *M.shape))
 
 
@@ -226,9 +230,9 @@ def test_without_the_rest_the_gradient_is_too_quiet(query: str) -> None:
     """The control: the conditional mean of the gradient has the right first moment and fails on the second."""
     task, count = SoftmaxRegression(10, 8, 1.0, query), 10_000
     M = (0.3 * torch.eye(8).double() + 0.1 * normal(3, 8, 8)).expand(count, 8, 8)
-    words = normal(5, count, 2 if query == "same" else 3, 1, 10)
-    inputs = normal(6, count, 3, 1, 8)
-    tasks = reduced_sampling.assemble(task, words, inputs)
+    words, inputs = normal(5, count, 2, 1, 10), normal(6, count, 3, 1, 8)
+    own = normal(7, count, 1, 10) if query == "held" else None
+    tasks = reduced_sampling.assemble(task, (query,), words, inputs, own)[query]
     whole = reduced_sampling.matrix_gradient(tasks, M)
     quiet = reduced_sampling.matrix_gradient(tasks._replace(rest=torch.zeros_like(tasks.rest)), M)
     error = ((whole.var(0) + quiet.var(0)) / count).sqrt()
@@ -302,3 +306,21 @@ def test_each_repetition_draws_from_its_own_stream(query: str) -> None:
 def test_an_empty_batch_is_an_error() -> None:
     with pytest.raises(ValueError, match="batch must be an integer >= 1, got 0"):
         reduced_sampling.draw(SoftmaxRegression(3, 2), 0, [stream(0, "train")], CPU, torch.float32)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_both_queries_from_one_draw_are_those_of_each_alone(dtype: torch.dtype) -> None:
+    task, size, given = SoftmaxRegression(9, 4), 7, {}
+    for queries in (("held", "same"), ("same", "held"), ("held",), ("same",)):
+        streams = ([stream(0, purpose, r) for r in range(3)] for purpose in ("train", "train/query"))
+        drawn = reduced_sampling.draw_together(task, queries, size, *streams, CPU, dtype)
+        assert set(drawn) == set(queries)
+        for query, tasks in drawn.items():
+            M = 0.3 * torch.eye(4, dtype=dtype).expand(3, 4, 4)
+            parts = [*(part for part in tasks if isinstance(part, Tensor)), *(tasks.residual or ())]
+            found = [part.clone() for part in parts] + [reduced_sampling.matrix_gradient(tasks, M)]
+            for one, other in zip(given.setdefault(query, found), found, strict=True):
+                assert torch.equal(one, other)
+    # They share their context.
+    assert torch.equal(given["held"][0], given["same"][0])
+    assert not torch.equal(given["held"][2], given["same"][2])

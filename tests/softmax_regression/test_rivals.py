@@ -12,7 +12,7 @@ from icl_lib.softmax_regression import problem as sr
 from icl_lib.softmax_regression import rival_summaries as summaries
 from icl_lib.softmax_regression.closeness import Closeness
 from icl_lib.softmax_regression.documents import SoftmaxRegression
-from icl_lib.softmax_regression.rivals import RIVALS, Rivals, ridge_direction, tune_penalty
+from icl_lib.softmax_regression.rivals import PRECONDITIONED, RIVALS, Rivals, ridge_direction, tune_penalty
 
 CPU = torch.device("cpu")
 TRAINED = Closeness(10, 3, repetitions=2, steps=60, batch=200, tuning=300, test=300, record_every=30, rate=0.02)
@@ -46,7 +46,9 @@ def test_the_layer_against_the_step_is_what_the_closeness_result_says(
 
 def test_the_rivals_are_what_they_are_called(both: tuple[Closeness, xarray.Dataset]) -> None:
     config, found = both
-    expected = [name for name in RIVALS if config.condition != 1 or name != "preconditioned"]
+    expected = [
+        name for name in RIVALS if name not in PRECONDITIONED or (name, config.condition) == ("preconditioned", 5.0)
+    ]
     assert found.rival.values.tolist() == expected
     loss = found.loss.mean("repetition")
     assert loss.sel(rival="truth") < 1e-20
@@ -82,7 +84,7 @@ def test_the_penalty_has_the_least_loss() -> None:
 
 
 def test_bad_settings_are_one_error() -> None:
-    with pytest.raises(TypeError, match="trained must be a Closeness, got int"):
+    with pytest.raises(TypeError, match="trained must be a Closeness or OnDocuments, got int"):
         Rivals(3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"tuning must be an integer in \[1, 300\], got 400"):
         Rivals(TRAINED, tuning=400)

@@ -16,6 +16,7 @@ from tools.sphinx_ext import (
     parameters,
     provenance,
     scorecard,
+    verdicts,
 )
 
 
@@ -33,6 +34,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
         parameters,
         provenance,
         scorecard,
+        verdicts,
     ):
         part.setup(app)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

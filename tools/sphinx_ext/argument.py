@@ -3,9 +3,11 @@
 import json
 import re
 import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import yaml
 from docutils import nodes
@@ -43,16 +45,33 @@ def setup(app: Sphinx) -> None:
 
 def chapters(folder: Path) -> list[Chapter]:
     """The chapters of the staged book with their needs, in reading order; only what comes from `folder`."""
-    contents = yaml.safe_load((folder / CONTENTS).read_text(encoding="utf-8"))
-    listed = [(entry["file"], part["caption"]) for part in contents["parts"] for entry in part["chapters"]]
-    texts = {page: text_of(folder, page) for page, _ in listed}
+    listed = parts(folder)
+    texts = {page: text_of(folder, page) for page in listed}
     home = {
         match["name"]: page for page, text in texts.items() for pattern in DEFINED for match in pattern.finditer(text)
     }
     return [
         Chapter(page, part, title_of(texts[page]), needs_of(page, texts[page], home, set(texts)))
-        for page, part in listed
+        for page, part in listed.items()
     ]
+
+
+def parts(folder: Path, *, sections: bool = False) -> dict[str, str]:
+    """The caption of the part of each chapter of the staged book, in reading order; with `sections` of those below."""
+    contents = yaml.safe_load((folder / CONTENTS).read_text(encoding="utf-8"))
+    return {
+        page: part.get("caption", "")
+        for part in contents.get("parts", [])
+        for entry in part["chapters"]
+        for page in (_pages(entry) if sections else [entry["file"]])
+    }
+
+
+def _pages(entry: dict[str, Any]) -> Iterator[str]:
+    """The page of an entry of the contents, and those below it."""
+    yield entry["file"]
+    for below in entry.get("sections", []):
+        yield from _pages(below)
 
 
 def text_of(folder: Path, page: str) -> str:

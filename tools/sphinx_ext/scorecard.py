@@ -1,6 +1,13 @@
-"""The directive {scorecard}: every claim with its verdict, from what the chapters recorded."""
+"""The directive {scorecard}: every claim with its verdict, from what the chapters recorded.
+
+Claims stand grouped by paper and by part of the book, below a table that counts them by paper and outcome. With scripts
+each outcome of that table is a switch (`scorecard.js`), which leaves the claims of one outcome.
+"""
 
 import json
+from collections import Counter
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -8,9 +15,13 @@ from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.domains.std import StandardDomain
+from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 from sphinx.writers.html5 import HTML5Translator
+
+from tools.sphinx_ext.argument import CONTENTS, parts
+from tools.stage import VERDICTS
 
 SCORECARD = "_scorecard.json"
 COLUMNS = (("Claim", 47), ("Verdict", 15), ("Measured", 18), ("Tolerance", 20))
@@ -51,30 +62,37 @@ def _in_tag(tag: str) -> tuple[Any, Any]:
 
 
 class ScorecardDirective(SphinxDirective):
-    """A table of claims, one row each with the rest folded into it; `:paper:` keeps those of one paper."""
+    """Counts, then tables of claims, one row each with the rest folded into it; `:paper:` keeps those of one paper."""
 
     option_spec: ClassVar[dict[str, Any]] = {"paper": directives.unchanged_required}
 
     def run(self) -> list[nodes.Node]:
-        """The table, or a sentence where there is no claim yet."""
+        """The tables, or a sentence where there is no claim yet."""
         claims = self._claims()
         if not claims:
             return [nodes.paragraph("", "No claim has been recorded yet.")]
-        rows = [self._row(self._cells(claim)) for claim in claims]
-        head = self._row([[nodes.paragraph("", title)] for title, _ in COLUMNS])
-        group = nodes.tgroup(
-            "",
-            *[nodes.colspec(colwidth=width) for _, width in COLUMNS],
-            nodes.thead("", head),
-            nodes.tbody("", *rows),
-            cols=len(COLUMNS),
-        )
-        return [nodes.table("", group, classes=["scorecard"])]
+        folder = Path(self.env.srcdir)
+        self.env.note_dependency(str(folder / CONTENTS))
+        captions = parts(folder, sections=True)
+        place = {page: number for number, page in enumerate(captions)}
+
+        def part(claim: dict[str, Any]) -> tuple[int, str]:
+            return claim["paper"], captions.get(claim["page"], "")
+
+        ordered = sorted(claims, key=lambda claim: (claim["paper"], place.get(claim["page"], len(place))))
+        return [_counts(claims), *[self._group(*key, list(found)) for key, found in groupby(ordered, key=part)]]
+
+    def _group(self, paper: int, caption: str, claims: list[dict[str, Any]]) -> nodes.container:
+        """The claims of one paper in one part of the book, below their heading."""
+        head = [[nodes.paragraph("", title)] for title, _ in COLUMNS]
+        kinds = [f"outcome-{_in_a_class(outcome(claim))}" for claim in claims]
+        cells = [self._cells(claim) for claim in claims]
+        rows = table("scorecard", [width for _, width in COLUMNS], head, cells, kinds)
+        title = f"Paper {paper}: {caption}" if caption else f"Paper {paper}"
+        return nodes.container("", nodes.rubric("", title), rows, classes=["scorecard-group"])
 
     def _claims(self) -> list[dict[str, Any]]:
-        path = Path(self.env.srcdir) / SCORECARD
-        self.env.note_dependency(str(path))
-        claims = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        claims = recorded(self.env)
         paper = self.options.get("paper")
         kept = [claim for claim in claims if paper is None or str(claim["paper"]) == paper.strip()]
         if claims and not kept:
@@ -82,25 +100,21 @@ class ScorecardDirective(SphinxDirective):
             logger.warning("no claim of paper %r; there are: %s", paper, ", ".join(known), location=self.get_location())
         return kept
 
-    def _row(self, cells: list[list[nodes.Node]]) -> nodes.row:
-        return nodes.row("", *[nodes.entry("", *cell) for cell in cells])
-
     def _cells(self, claim: dict[str, Any]) -> list[list[nodes.Node]]:
         return [
             [self._fold(claim)],
-            [nodes.paragraph("", "", _verdict(claim["verdict"])), *again(claim)],
-            [nodes.paragraph("", _measured(claim))],
+            [nodes.paragraph("", "", verdict(claim["verdict"])), *again(claim)],
+            [nodes.paragraph("", measured(claim))],
             [nodes.paragraph("", "" if claim["tolerance"] is None else _number(claim["tolerance"]))],
         ]
 
     def _fold(self, claim: dict[str, Any]) -> Fold:
         """The claim in one line, and what it rests on."""
-        link = EvidenceLink("", str(claim["evidence"]), page=claim["page"], label=str(claim["evidence"]))
         worst = claim.get("worst_case")
         inside = [
             ("Source", self._inline(claim["source"])),
             ("Test", [*self._inline(claim["test"]), *([nodes.Text(f"; worst case: {worst}")] if worst else [])]),
-            ("Evidence", [link]),
+            ("Evidence", [evidence(claim)]),
             ("Limitation", self._inline(claim["limitation"])),
             ("Negative control", self._inline(claim["negative_control"])),
         ]
@@ -122,13 +136,66 @@ class ScorecardDirective(SphinxDirective):
         return [*content, *messages]
 
 
+def recorded(env: BuildEnvironment) -> list[dict[str, Any]]:
+    """All claims that the chapters recorded; a page that shows them is read again when they change."""
+    path = Path(env.srcdir) / SCORECARD
+    env.note_dependency(str(path))
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+def outcome(claim: dict[str, Any]) -> str:
+    """The verdict of a claim, `not resolved` where another seed gave another one."""
+    found = claim.get("replicated")
+    return "not resolved" if found and found["verdict"] != claim["verdict"] else str(claim["verdict"])
+
+
+def _counts(claims: list[dict[str, Any]]) -> nodes.table:
+    """How many claims of each paper came to each outcome."""
+    counts, papers = Counter((claim["paper"], outcome(claim)) for claim in claims), sorted({c["paper"] for c in claims})
+    head = [[nodes.paragraph("", title)] for title in ("Outcome", *[f"Paper {paper}" for paper in papers])]
+    rows = [
+        [[nodes.paragraph("", "", verdict(one))], *[[nodes.paragraph("", str(counts[paper, one]))] for paper in papers]]
+        for one in VERDICTS
+    ]
+    return table("scorecard-counts", [2, *[1 for _ in papers]], head, rows)
+
+
+def table(
+    kind: str,
+    widths: list[int],
+    head: list[list[nodes.Node]],
+    rows: list[list[list[nodes.Node]]],
+    kinds: Sequence[str] = (),
+) -> nodes.table:
+    """A table of the class `kind`, cell by cell; `kinds` are classes of its rows."""
+
+    def row(cells: list[list[nodes.Node]], *classes: str) -> nodes.row:
+        return nodes.row("", *[nodes.entry("", *cell) for cell in cells], classes=list(classes))
+
+    columns = [nodes.colspec(colwidth=width) for width in widths]
+    body = nodes.tbody("", *(map(row, rows, kinds) if kinds else map(row, rows)))
+    return nodes.table(
+        "", nodes.tgroup("", *columns, nodes.thead("", row(head)), body, cols=len(widths)), classes=[kind]
+    )
+
+
+def evidence(claim: dict[str, Any]) -> EvidenceLink:
+    """The link to what shows a claim."""
+    return EvidenceLink("", str(claim["evidence"]), page=claim["page"], label=str(claim["evidence"]))
+
+
 def _told(verdict: str) -> str:
     """A verdict as the chapters tell it; programs read `undecidable`."""
     return "not telling" if verdict == "undecidable" else str(verdict)
 
 
-def _verdict(verdict: str) -> nodes.inline:
-    return nodes.inline("", _told(verdict), classes=["verdict", f"verdict-{verdict.replace(' ', '-')}"])
+def verdict(outcome: str) -> nodes.inline:
+    """A verdict in the colour that it has everywhere."""
+    return nodes.inline("", _told(outcome), classes=["verdict", f"verdict-{_in_a_class(outcome)}"])
+
+
+def _in_a_class(outcome: str) -> str:
+    return outcome.replace(" ", "-")
 
 
 def again(claim: dict[str, Any]) -> list[nodes.Node]:
@@ -147,7 +214,7 @@ def _older(found: dict[str, Any]) -> str:
     return "" if found["is_current"] else ", by older code"
 
 
-def _measured(claim: dict[str, Any]) -> str:
+def measured(claim: dict[str, Any]) -> str:
     """The worst case as chapters print it: `measured`; a claim recorded by other means may have a value only."""
     return str(claim.get("measured") or _number(claim["value"]))
 
