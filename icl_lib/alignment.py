@@ -20,8 +20,15 @@ def preds_diff(p: Tensor, q: Tensor) -> Tensor:
 @checked("v: ... n, w: ... n")
 def cosine(v: Tensor, w: Tensor) -> Tensor:
     """⟨v, w⟩ / (‖v‖ ‖w‖) over the last dimension, shape (...); 0 where either vanishes."""
-    v, w = torch.broadcast_tensors(v, w)
-    return torch.nn.functional.cosine_similarity(v, w, dim=-1, eps=torch.finfo(v.dtype).tiny)
+    # By their largest entries: a square would underflow where the entry does not.
+    v, w = (part / part.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(part.dtype).tiny) for part in (v, w))
+    norms = torch.linalg.vector_norm(v, dim=-1) * torch.linalg.vector_norm(w, dim=-1)
+    return _ratio((v * w).sum(-1), norms)
+
+
+def _ratio(product: Tensor, norms: Tensor) -> Tensor:
+    """product / norms, 0 where norms is."""
+    return torch.where(norms > 0, product / norms.clamp_min(torch.finfo(norms.dtype).tiny), torch.zeros_like(norms))
 
 
 @checked("f: ... n")
@@ -30,7 +37,7 @@ def others(f: Tensor) -> Tensor:
 
     See `lem-jacobian`.
     """
-    return without_largest(1 - f, f)
+    return _at_largest(1 - f, f)
 
 
 @checked("rest: ... n, v: ... n")
@@ -40,8 +47,13 @@ def without_largest(rest: Tensor, v: Tensor) -> Tensor:
     See `lem-jacobian`.
     """
     rest, v = torch.broadcast_tensors(rest, v)
+    return _at_largest(rest.clone(), v)
+
+
+def _at_largest(rest: Tensor, v: Tensor) -> Tensor:
+    """The same in the memory of `rest`, which has the shape of v."""
     first = v.argmax(-1, keepdim=True)
-    return rest.scatter(-1, first, v.scatter(-1, first, 0).sum(-1, keepdim=True))
+    return rest.scatter_(-1, first, v.scatter(-1, first, 0).sum(-1, keepdim=True))
 
 
 @checked("f: ... n, f2: ... n")
@@ -52,13 +64,17 @@ def jacobian_product(f: Tensor, f2: Tensor) -> Tensor:
     one word takes all but a little. See `sec-closeness-metrics`.
     """
     both = f * f2
-    apart = without_largest(both.sum(-1, keepdim=True) - both, both)
-    return (both * (others(f) * others(f2) + apart)).sum(-1)
+    apart = _at_largest(both.sum(-1, keepdim=True) - both, both)
+    return (both * torch.addcmul(apart, others(f), others(f2))).sum(-1)
 
 
-def _sensitivity_product(f: Tensor, w: Tensor, f2: Tensor, w2: Tensor) -> Tensor:
-    """⟨J, J'⟩ = ⟨w, w'⟩ tr(J_f J_f'), shape (...)."""
-    return jacobian_product(f, f2) * (w * w2).sum(-1)
+def _products(f: Tensor, w: Tensor, f2: Tensor, w2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """⟨J, J⟩, ⟨J, J'⟩ and ⟨J', J'⟩, each ⟨w, w'⟩ tr(J_f J_f') of its two, shapes that broadcast to (...)."""
+    return (
+        jacobian_product(f, f) * w.square().sum(-1),
+        jacobian_product(f, f2) * (w * w2).sum(-1),
+        jacobian_product(f2, f2) * w2.square().sum(-1),
+    )
 
 
 @checked("f: ... n, w: ... d, f2: ... n, w2: ... d")
@@ -68,10 +84,7 @@ def model_diff(f: Tensor, w: Tensor, f2: Tensor, w2: Tensor) -> Tensor:
     `f`, `f2` (..., n) predictions, `w`, `w2` (..., d) directions. The norm comes from inner products, so it is
     exact to about √ε times ‖J‖: use float64 where the two are close. See `sec-closeness-metrics`.
     """
-    square = (
-        _sensitivity_product(f, w, f, w) - 2 * _sensitivity_product(f, w, f2, w2) + _sensitivity_product(f2, w2, f2, w2)
-    )
-    return square.clamp_min(0).sqrt()
+    return _diff(*_products(f, w, f2, w2))
 
 
 @checked("f: ... n, w: ... d, f2: ... n, w2: ... d")
@@ -80,10 +93,23 @@ def model_cos(f: Tensor, w: Tensor, f2: Tensor, w2: Tensor) -> Tensor:
 
     See `sec-closeness-metrics`.
     """
-    product = _sensitivity_product(f, w, f2, w2)
+    return _cos(*_products(f, w, f2, w2))
+
+
+@checked("f: ... n, w: ... d, f2: ... n, w2: ... d")
+def model_diff_and_cos(f: Tensor, w: Tensor, f2: Tensor, w2: Tensor) -> tuple[Tensor, Tensor]:
+    """`model_diff` and `model_cos`, for little more than the price of one. See `sec-closeness-metrics`."""
+    products = _products(f, w, f2, w2)
+    return _diff(*products), _cos(*products)
+
+
+def _diff(own: Tensor, cross: Tensor, own2: Tensor) -> Tensor:
+    return (own - 2 * cross + own2).clamp_min(0).sqrt()
+
+
+def _cos(own: Tensor, cross: Tensor, own2: Tensor) -> Tensor:
     # Two roots and not that of the product, which underflows long before they do.
-    norms = _sensitivity_product(f, w, f, w).sqrt() * _sensitivity_product(f2, w2, f2, w2).sqrt()
-    return torch.where(norms > 0, product / norms.clamp_min(torch.finfo(norms.dtype).tiny), torch.zeros_like(norms))
+    return _ratio(cross, own.sqrt() * own2.sqrt())
 
 
 @checked("J: ... C d, J2: ... C d")
@@ -101,11 +127,7 @@ def classifier_model_cos(J: Tensor, J2: Tensor) -> Tensor:
 
     See `sec-closeness-metrics`.
     """
-    # By their largest entries: a square would underflow where the entry does not.
-    ones = [part / part.abs().amax((-2, -1), keepdim=True).clamp_min(torch.finfo(part.dtype).tiny) for part in (J, J2)]
-    norms = torch.linalg.vector_norm(ones[0], dim=(-2, -1)) * torch.linalg.vector_norm(ones[1], dim=(-2, -1))
-    product = (ones[0] * ones[1]).sum((-2, -1))
-    return torch.where(norms > 0, product / norms.clamp_min(torch.finfo(norms.dtype).tiny), torch.zeros_like(norms))
+    return cosine(J.flatten(-2), J2.flatten(-2))
 
 
 @checked("p: ... C")

@@ -25,6 +25,12 @@ from importlib import metadata
 folders = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
 print(json.dumps({d.metadata["Name"]: d.version for d in metadata.distributions(path=folders)}))
 """
+# Compiles what it holds, on all cores; tests of packages are never imported.
+COMPILE = """
+import compileall, re, sysconfig
+for folder in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+    compileall.compile_dir(folder, quiet=2, workers=0, rx=re.compile(r"/tests?/"))
+"""
 
 
 class Refusal(Exception):
@@ -87,6 +93,9 @@ def install(root: Path, folder: Path, stamp: Path, extra: str) -> None:
     pip = [python, "-I", "-m", "pip", "install", "-qq", "--no-compile", "--disable-pip-version-check"]
     _run([*pip, "-r", str(root / "requirements.txt")])
     _run([*pip, "-e", f"{root}[{extra}]"] if extra else [*pip, "--no-deps", "-e", str(root)])
+    if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        # Then no import leaves what it has compiled, and each process would compile all over again.
+        _run([python, "-I", "-c", COMPILE])
     told = subprocess.run([python, "-I", "-c", HELD], stdout=subprocess.PIPE, encoding="utf-8", check=True).stdout
     if missing := lacking((root / "requirements.txt").read_text(encoding="utf-8"), json.loads(told)):
         raise Refusal(

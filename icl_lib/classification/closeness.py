@@ -132,15 +132,18 @@ class ClassifierCloseness:
         """The results of trainings with the same `draws`, each as if it were computed alone."""
         steps = training.recorded_steps(configs[0].steps, configs[0].record_every)
         trained = train_weights_together(configs, device, steps)
-        return [config.tested(weights, steps) for config, weights in zip(configs, trained, strict=True)]
+        # They see the same contexts in tuning too, so a step is fitted once.
+        first_of = {config.step: config for config in reversed(configs)}
+        fits = {step: (fit_step(config), _fit_shorter(config)) for step, config in first_of.items()}
+        return [
+            config.tested(weights, steps, *fits[config.step]) for config, weights in zip(configs, trained, strict=True)
+        ]
 
-    def tested(self, trained: training.Parameters, steps: list[int]) -> xarray.Dataset:
-        """Fit the step, and test the trained weights beside it at every one of `steps`."""
+    def tested(
+        self, trained: training.Parameters, steps: list[int], fitted: descent.Fit, other: descent.Fit
+    ) -> xarray.Dataset:
+        """Test the trained weights at every one of `steps` beside the step `fitted`, and one fitted at another n."""
         weights = {name: value.cpu() for name, value in trained.items()}
-        fitted = fit_step(self)
-        # The control: the same step with the numbers that fit contexts a tenth as long.
-        shorter = max(1, self.task.n // 10 // self.task.classes) * self.task.classes
-        other = fit_step(replace(self, task=replace(self.task, n=shorter)))
         rows = self.row(weights)
         tested = [measure(self, r, Row(rows.A[:, r], rows.V[:, r]), fitted, other) for r in range(self.repetitions)]
         means = {name: (("repetition", "step"), [row[0][name].tolist() for row in tested]) for name in tested[0][0]}
@@ -266,14 +269,19 @@ def _free_entries(config: ClassifierCloseness, device: torch.device) -> training
 
 def tuning_contexts(config: ClassifierCloseness) -> Examples:
     """The contexts that rate and width are fitted on, `tuning` of them, drawn in float32 and given in float64."""
-    drawn = config.task.sample(config.tuning, stream(config.seed, "tune"))
-    return Examples(*(part.to(DTYPE) for part in drawn))
+    return config.task.sample(config.tuning, stream(config.seed, "tune")).double()
 
 
 def fit_step(config: ClassifierCloseness) -> descent.Fit:
     """Rate and width of the step on the tuning contexts."""
     context = tuning_contexts(config)
     return descent.fit(config.step, [Scores.of_examples(context)], context.y_query)
+
+
+def _fit_shorter(config: ClassifierCloseness) -> descent.Fit:
+    """The control: the same step with the numbers that fit contexts a tenth as long."""
+    shorter = max(1, config.task.n // 10 // config.task.classes) * config.task.classes
+    return fit_step(replace(config, task=replace(config.task, n=shorter)))
 
 
 @checked()
@@ -309,7 +317,7 @@ def measure(
     order = torch.randperm(config.task.n, generator=generator)
     shuffled = _Seen(config.attention, context._replace(y=context.y[:, order]), config.own_token)
     p_shuffled, J_shuffled = shuffled.sensitivity(step_row(config, fitted))
-    p_other, _ = see.sensitivity(step_row(config, other))
+    p_other = torch.softmax(see.logits(step_row(config, other)), dim=-1)
     taken: list[dict[str, Tensor]] = []
     for A, V in zip(rows.A, rows.V, strict=True):
         p_sa, J_sa = see.sensitivity(Row(A, V))
@@ -323,7 +331,7 @@ def measure(
                 "model_diff": alignment.classifier_model_diff(J_sa, J_gd),
                 "model_diff_by_class": (J_sa - J_gd).norm(dim=-1).mean(-1),
                 "model_cos": alignment.classifier_model_cos(J_sa, J_gd),
-                "cos_by_class": torch.cosine_similarity(J_sa, J_gd, dim=-1).mean(-1),
+                "cos_by_class": alignment.cosine(J_sa, J_gd).mean(-1),
                 "control_shuffled_loss": _loss(p_shuffled, context.y_query),
                 "control_shuffled_diff": alignment.preds_diff(p_sa, p_shuffled),
                 "control_shuffled_cos": alignment.classifier_model_cos(J_sa, J_shuffled),
@@ -345,6 +353,9 @@ class _Seen:
     def __init__(self, kind: str, context: Examples, own_token: bool) -> None:
         self.kind, self.own_token, self.x_query = kind, own_token, context.x_query
         self.tokens = head.token_columns(context, own_token)
+
+    def logits(self, row: Row) -> Tensor:
+        return head.logits(self.kind, self.tokens, self.x_query, row)
 
     def sensitivity(self, row: Row) -> tuple[Tensor, Tensor]:
         return head.sensitivity(self.kind, self.tokens, self.x_query, row, self.own_token)

@@ -69,8 +69,8 @@ def contexts(
 
 
 def _in_double(context: Examples, task: SphereClassification) -> Examples:
-    """The same context in float64: a search for a width then ends at one place on every processor."""
-    x, y, x_query, y_query = (part.double() for part in context)
+    """The same context in float64."""
+    x, y, x_query, y_query = context.double()
     if task.inputs != "gaussian":
         # Drawn in float32, the points lie beside the sphere by more than float64 would.
         x, x_query = (part / torch.linalg.vector_norm(part, dim=-1, keepdim=True) for part in (x, x_query))

@@ -164,7 +164,7 @@ def nearest_mean(tune: Examples) -> Predictor:
 
 def linear_steps(tune: Examples, steps: int) -> Predictor:
     """`steps` steps of linear classification with one rate for all of them, searched in float64 as in `descent.fit`."""
-    tune = Examples(*(part.double() for part in tune))
+    tune = tune.double()
 
     def predictor(rate: float) -> Predictor:
         def predict(context: Examples) -> Tensor:
@@ -181,7 +181,7 @@ def linear_steps(tune: Examples, steps: int) -> Predictor:
 
 def kernel_steps(tune: Examples, steps: int) -> Predictor:
     """`steps` functional steps in the Gaussian kernel, width from a grid and rate by search, in float64 too."""
-    tune = Examples(*(part.double() for part in tune))
+    tune = tune.double()
 
     def predictor(beta: float, rate: float) -> Predictor:
         def predict(context: Examples) -> Tensor:

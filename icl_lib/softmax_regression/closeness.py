@@ -88,8 +88,8 @@ class Closeness:
 
     @property
     def draws(self) -> Hashable:
-        """By what `compute_together` draws; the same tasks serve both kinds of query."""
-        return replace(self, query="held")
+        """By what `compute_together` draws: the same normals serve every d, scale and condition, and both queries."""
+        return replace(self, d=1, query="held", scale=1.0, condition=1.0, init_variance=0.0)
 
     @staticmethod
     def compute_together(configs: "Sequence[Closeness]", device: torch.device) -> list[xarray.Dataset]:
@@ -100,8 +100,7 @@ class Closeness:
 
     def tested(self, M: Tensor, steps: list[int]) -> xarray.Dataset:
         """Tune the step, and test the trained M (S, R, d, d) beside it at every one of `steps`."""
-        rate = tune_rate(self, *range(self.repetitions))
-        own = [tune_rate(self, repetition) for repetition in range(self.repetitions)]
+        rate, own = _tune_rates(self)
         tested = [test_repetition(self, r, M[:, r], rate, own[r]) for r in range(self.repetitions)]
         data = {name: (("repetition", "step"), [row[name].tolist() for row in tested]) for name in tested[0]}
         result = xarray.Dataset(data, coords={"step": steps, "repetition": range(self.repetitions)})
@@ -125,38 +124,85 @@ def train_matrices(config: Closeness, device: torch.device, record_at: list[int]
 
 
 def train_matrices_together(configs: Sequence[Closeness], device: torch.device, record_at: list[int]) -> list[Tensor]:
-    """The same for every one of configs with the same `draws`, on the same tasks."""
-    config, names = configs[0], {each.query: f"M ({each.query})" for each in configs}
-    generators, own = (
-        [stream(config.seed, purpose, r, device) for r in range(config.repetitions)]
-        for purpose in ("train", "train/query")
-    )
+    """The same for every one of configs with the same `draws`, on the same normals."""
+    config, dtype = configs[0], DTYPES[configs[0].dtype]
+    normals = _Normals.of(configs, device)
     block = CPU_BLOCK if device.type == "cpu" else GPU_BLOCK
     tasks_at_once = max(1, min(config.batch, block // config.n))
     together = max(1, min(config.repetitions, block // (config.n * tasks_at_once)))
     sizes = training.even_parts(config.batch, tasks_at_once)
-    task, dtype = config.task, DTYPES[config.dtype]
+    names = [f"M {index}" for index in range(len(configs))]
     # In the coordinates in which words have the covariance I, M does what Σ^{1/2} M Σ^{1/2} does.
-    root = task.root.to(device, dtype)
+    roots = [each.task.root.to(device, dtype) for each in configs]
 
     def gradient(parameters: training.Parameters) -> training.Parameters:
-        slopes: dict[str, list[Tensor]] = {query: [] for query in names}
+        parts = []
         for start in range(0, config.repetitions, together):
-            part = slice(start, start + together)
-            unstretched = {query: root @ parameters[name][part] @ root for query, name in names.items()}
-            slope = {query: torch.zeros_like(M) for query, M in unstretched.items()}
-            for size in sizes:
-                drawn = reduced_sampling.draw_together(task, names, size, generators[part], own[part], device, dtype)
-                for query, tasks in drawn.items():
-                    slope[query] += reduced_sampling.matrix_gradient(tasks, unstretched[query])
-            for query, found in slope.items():
-                slopes[query].append(root @ found @ root)
-        return {names[query]: torch.cat(parts) / config.batch for query, parts in slopes.items()}
+            some = slice(start, start + together)
+            unstretched = [root @ parameters[name][some] @ root for root, name in zip(roots, names, strict=True)]
+            parts.append(_summed_gradients(configs, normals.part(some), sizes, unstretched))
+        slopes = [torch.cat(slope) / config.batch for slope in zip(*parts, strict=True)]
+        return {name: root @ slope @ root for name, root, slope in zip(names, roots, slopes, strict=True)}
 
-    start = {name: initial_matrices(config, device) for name in names.values()}
-    alike = [*generators, *own] if "held" in names else generators
-    trained = training.train(start, gradient, config.optimiser, record_at, alike)
-    return [trained[name] for name in names.values()]
+    start = {name: initial_matrices(each, device) for name, each in zip(names, configs, strict=True)}
+    trained = training.train(start, gradient, config.optimiser, record_at, normals.all)
+    return [trained[name] for name in names]
+
+
+class _Normals(NamedTuple):
+    """The streams of trainings that draw together, one for each repetition: of words, of query words, of inputs by d.
+
+    Words have the same normals in every dimension, and a held-out query has its own beside them: so what a training
+    sees does not depend on which others there are.
+    """
+
+    words: list[torch.Generator]
+    query: list[torch.Generator] | None
+    inputs: dict[int, list[torch.Generator]]
+
+    @classmethod
+    def of(cls, configs: Sequence[Closeness], device: torch.device) -> "_Normals":
+        seed, repetitions = configs[0].seed, range(configs[0].repetitions)
+
+        def streams(purpose: str) -> list[torch.Generator]:
+            return [stream(seed, purpose, r, device) for r in repetitions]
+
+        query = streams("train/query") if any(config.query == "held" for config in configs) else None
+        dimensions = dict.fromkeys(config.d for config in configs)
+        return cls(streams("train"), query, {d: streams(f"train/inputs/{d}") for d in dimensions})
+
+    @property
+    def all(self) -> list[torch.Generator]:
+        return [*self.words, *(self.query or []), *(one for streams in self.inputs.values() for one in streams)]
+
+    def part(self, some: slice) -> "_Normals":
+        """Those of some of the repetitions."""
+        inputs = {d: streams[some] for d, streams in self.inputs.items()}
+        return _Normals(self.words[some], self.query and self.query[some], inputs)
+
+
+def _summed_gradients(
+    configs: Sequence[Closeness], normals: _Normals, sizes: list[int], matrices: list[Tensor]
+) -> list[Tensor]:
+    """The gradients over `matrices` (R, d, d), summed over fresh tasks in parts of `sizes`."""
+    sums = [torch.zeros_like(M) for M in matrices]
+    (n, device, dtype) = configs[0].n, matrices[0].device, matrices[0].dtype
+    alike: dict[tuple[int, float], list[int]] = {}
+    for index, config in enumerate(configs):
+        alike.setdefault((config.d, config.scale), []).append(index)
+    for size in sizes:
+        words = reduced_sampling.draw_normals((2, size, n), normals.words, device, dtype)
+        own = reduced_sampling.draw_normals((size, n), normals.query, device, dtype) if normals.query else None
+        inputs = {
+            d: reduced_sampling.draw_normals((3, size, d), streams, device, dtype)
+            for d, streams in normals.inputs.items()
+        }
+        for (d, _), members in alike.items():
+            queries = {configs[index].query for index in members}
+            tasks = reduced_sampling.assemble(configs[members[0]].task, queries, words, inputs[d], own)
+            for index in members:
+                sums[index] += reduced_sampling.matrix_gradient(tasks[configs[index].query], matrices[index])
+    return sums
 
 
 def _blocks(config: Closeness, purpose: str, repetition: int) -> Iterator[Block]:
@@ -171,13 +217,25 @@ def tune_rate(config: Closeness, *repetitions: int, matrix: Tensor | None = None
     """
     eye = torch.eye(config.d, dtype=torch.float64)
     matrices = (eye if matrix is None else matrix).expand(len(repetitions), config.d, config.d)
-    # The logits of a step are the rate times these, so no document is needed again.
-    parts = [
+    return _best_rate([part for r, M in zip(repetitions, matrices, strict=True) for part in _tuning(config, r, M)])
+
+
+def _tune_rates(config: Closeness) -> tuple[float, list[float]]:
+    """The rate by the tasks of all repetitions, and the rates by those of each."""
+    eye = torch.eye(config.d, dtype=torch.float64)
+    parts = [_tuning(config, r, eye) for r in range(config.repetitions)]
+    return _best_rate([part for each in parts for part in each]), [_best_rate(each) for each in parts]
+
+
+def _tuning(config: Closeness, repetition: int, M: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Logits (B, n) of the layer M on tuning tasks, and their targets: those of cM are c times as large."""
+    return [
         (torch.einsum("bnd,bd->bn", tasks.A_query, tasks.h @ M.mT), tasks.b_query)
-        for repetition, M in zip(repetitions, matrices, strict=True)
         for tasks in _blocks(config, "tune", repetition)
     ]
 
+
+def _best_rate(parts: list[tuple[Tensor, Tensor]]) -> float:
     def loss(rate: float) -> float:
         return float(torch.cat([_loss(torch.softmax(rate * logits, dim=-1), b) for logits, b in parts]).mean())
 
@@ -235,13 +293,14 @@ def _measures(models: _Models, b: Tensor) -> dict[str, Tensor]:
     f_sa, w, f_gd, x1, f_threefold = models
     b = b.unsqueeze(-2)
     uniform = torch.full_like(b, 1 / b.shape[-1])
+    model_diff, model_cos = alignment.model_diff_and_cos(f_sa, w, f_gd, x1)
     return {
         "loss_sa": _loss(f_sa, b),
         "loss_gd": _loss(f_gd, b),
         "loss_uniform": _loss(uniform, b),
         "preds_diff": alignment.preds_diff(f_sa, f_gd.expand_as(f_sa)),
-        "model_diff": alignment.model_diff(f_sa, w, f_gd, x1),
-        "model_cos": alignment.model_cos(f_sa, w, f_gd, x1),
+        "model_diff": model_diff,
+        "model_cos": model_cos,
         "gd_shift": alignment.preds_diff(f_gd, uniform),
         "control_threefold_diff": alignment.preds_diff(f_threefold, f_gd),
         "control_threefold_cos": alignment.model_cos(f_threefold, 3 * x1, f_gd, x1),

@@ -262,14 +262,15 @@ def _test(config: Depth, repetition: int, M: Tensor, rates: TunedRates) -> dict[
     f_common, _ = steps(rates.common)
     f_fewer, _ = steps(rates.fewer)
     uniform = torch.full_like(f_gd, 1 / config.n)
+    model_diff, model_cos = alignment.model_diff_and_cos(f_sa, w, f_gd, x)
     measured = {
         "loss_sa": loss(f_sa),
         "loss_gd": loss(f_gd),
         "loss_gd_common": loss(f_common),
         "loss_uniform": loss(uniform),
         "preds_diff": alignment.preds_diff(f_sa, f_gd.expand_as(f_sa)),
-        "model_diff": alignment.model_diff(f_sa, w, f_gd, x),
-        "model_cos": alignment.model_cos(f_sa, w, f_gd, x),
+        "model_diff": model_diff,
+        "model_cos": model_cos,
         "gd_shift": alignment.preds_diff(f_gd, uniform),
         "preds_diff_fewer": alignment.preds_diff(f_sa, f_fewer.expand_as(f_sa)),
     }

@@ -66,43 +66,30 @@ class ReducedTasks(NamedTuple):
 def draw(
     task: SoftmaxRegression, batch: int, generators: Sequence[Generator], device: torch.device, dtype: torch.dtype
 ) -> ReducedTasks:
-    """`batch` tasks for each of the R generators, which lie on `device`; each repetition draws from its own.
-
-    Normals are drawn in float32 whatever `dtype` is: in float64 they would cost several times as much, and the
-    rounding is only another task.
-    """
-    return draw_together(task, (task.query,), batch, generators, generators, device, dtype)[task.query]
+    """`batch` tasks for each of the R generators, which lie on `device`; each repetition draws from its own."""
+    check_count("batch", batch)
+    words, inputs, own = (
+        draw_normals(shape, generators, device, dtype)
+        for shape in ((2, batch, task.n), (3, batch, task.d), (1, batch, task.n))
+    )
+    return assemble(task, (task.query,), words, inputs, own[:, 0])[task.query]
 
 
 @checked(contents=False)
-def draw_together(
-    task: SoftmaxRegression,
-    queries: Collection[str],
-    batch: int,
-    generators: Sequence[Generator],
-    own_generators: Sequence[Generator],
-    device: torch.device,
-    dtype: torch.dtype,
-) -> dict[str, ReducedTasks]:
-    """The same tasks with each kind of query, by `queries`, whatever that of `task` is.
+def draw_normals(
+    shape: Sequence[int], generators: Sequence[Generator], device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """Standard normals of the `shape` from each of the R generators, which lie on `device`: (R, *shape).
 
-    The words of a held-out query have normals of their own, from `own_generators`: so what the others give does not
-    depend on whether there is one.
+    They are drawn in float32 whatever `dtype` is: in float64 they would cost several times as much, and the rounding is
+    only another task.
     """
-    check_count("batch", batch)
-    if len(own_generators) != len(generators):
-        raise ValueError(f"own_generators must be {len(generators)} as generators are, got {len(own_generators)}")
-    R = len(generators)
-    words = torch.empty(R, 2, batch, task.n, device=device, dtype=torch.float32)
-    inputs = torch.empty(R, 3, batch, task.d, device=device, dtype=torch.float32)
-    own = torch.empty(R, batch, task.n, device=device, dtype=torch.float32) if "held" in queries else None
-    for index, generator in enumerate(generators):
-        words[index].normal_(generator=generator)
-        inputs[index].normal_(generator=generator)
-        if own is not None:
-            own[index].normal_(generator=own_generators[index])
-    own = None if own is None else own.to(dtype)
-    return assemble(task, queries, words.to(dtype), inputs.to(dtype), own)
+    for size in shape:
+        check_count("shape", size)
+    drawn = torch.empty(len(generators), *shape, device=device, dtype=torch.float32)
+    for part, generator in zip(drawn, generators, strict=True):
+        part.normal_(generator=generator)
+    return drawn.to(dtype)
 
 
 @checked("words: R two=2 B n, inputs: R three=3 B d, own?: R B n", contents=False)
@@ -112,7 +99,7 @@ def assemble(
     """Reduced tasks from normals, for each of `queries`.
 
     `words` (R, 2, B, n) holds g and g₂ or ζ, `inputs` (R, 3, B, d) x*, ξ and ξ' in units of their deviations, `own`
-    (R, B, n) g₁, which a held-out query needs. `words` may be overwritten.
+    (R, B, n) g₁, which a held-out query needs. None is changed, so that tasks of another d can have the same words.
     """
     check_filled("queries", queries)
     for query in queries:
@@ -129,7 +116,7 @@ def assemble(
     b = torch.softmax(g * size, dim=-1)
     # r = b − 1/n is never formed: its products with g, ζ and itself are enough.
     norm = torch.linalg.vector_norm(b, dim=-1, keepdim=True).square_().sub_(1 / task.n).clamp_min_(0).sqrt_()
-    # Memory that is in the cache is used again: where no query is the document, b and g have served when h is known.
+    # Memory that is in the cache is used again: where no query is the document, b has served when h is known.
     scratch = torch.empty_like(b) if "same" in queries else b
 
     def product(v: Tensor) -> Tensor:
@@ -143,8 +130,7 @@ def assemble(
         residual = Residual(inverse, product(across) * inverse, perpendicular)
         tasks["same"] = ReducedTasks(h, direction, g, across, b, rest, residual)
     if own is not None and "held" in queries:
-        logits = torch.mul(own, size, out=None if "same" in queries else g)
-        target = torch.softmax(logits, dim=-1, out=scratch)
+        target = torch.softmax(torch.mul(own, size, out=scratch), dim=-1)
         tasks["held"] = ReducedTasks(h, direction, own, across, target, rest, None)
     return tasks
 

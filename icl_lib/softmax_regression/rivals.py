@@ -157,11 +157,9 @@ class Rivals:
 
 def _measures(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
     """Means over tasks for two models, each with its predictions (B, n) and directions (B, d)."""
-    return {
-        "preds_diff": alignment.preds_diff(one[0], other[0]).mean(),
-        "model_diff": alignment.model_diff(*one, *other).mean(),
-        "model_cos": alignment.model_cos(*one, *other).mean(),
-    }
+    preds_diff = alignment.preds_diff(one[0], other[0])
+    model_diff, model_cos = alignment.model_diff_and_cos(*one, *other)
+    return {"preds_diff": preds_diff.mean(), "model_diff": model_diff.mean(), "model_cos": model_cos.mean()}
 
 
 def _loss(f: Tensor, tasks: Documents) -> Tensor:

@@ -89,14 +89,15 @@ def _test(config: Transfer, repetition: int, M: Tensor, rate: float) -> dict[str
     w, x1 = h @ M.mT, rate * h
     f_sa, f_gd = predict(w), predict(x1)
     uniform = torch.full_like(f_gd, 1 / config.n)
+    model_diff, model_cos = alignment.model_diff_and_cos(f_sa, w, f_gd, x1)
     measured = {
         "loss_sa": loss(f_sa),
         "loss_gd": loss(f_gd),
         "loss_gd_retuned": loss(predict(best * h)),
         "loss_uniform": loss(uniform),
         "preds_diff": alignment.preds_diff(f_sa, f_gd),
-        "model_diff": alignment.model_diff(f_sa, w, f_gd, x1),
-        "model_cos": alignment.model_cos(f_sa, w, f_gd, x1),
+        "model_diff": model_diff,
+        "model_cos": model_cos,
         "gd_shift": alignment.preds_diff(f_gd, uniform),
         "control_shuffled_cos": alignment.model_cos(f_sa, w, f_gd.roll(1, 0), x1.roll(1, 0)),
     }

@@ -375,11 +375,7 @@ GIVEN: dict[str, Given] = {
     },
     "softmax_regression.layers.token_direction": _words(entry=1),
     "softmax_regression.reduced_sampling.draw": lambda s: {"generators": [s.generator]},
-    "softmax_regression.reduced_sampling.draw_together": lambda s: {
-        "queries": ("held", "same"),
-        "generators": [s.generator],
-        "own_generators": [s.generator],
-    },
+    "softmax_regression.reduced_sampling.draw_normals": lambda s: {"shape": (3, 4), "generators": [s.generator]},
     "softmax_regression.reduced_sampling.assemble": lambda s: {
         "task": SoftmaxRegression(3, 2),
         "queries": ("same", "held"),

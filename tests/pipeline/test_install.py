@@ -117,6 +117,25 @@ def test_pip_is_told_nothing_by_settings_of_the_user(monkeypatch: pytest.MonkeyP
         install._run([sys.executable, "-c", "exit(3)"])
 
 
+@pytest.mark.parametrize("variable", ["", "1"])
+def test_where_no_import_leaves_what_it_compiled_the_install_does(
+    variable: str, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", variable)
+    install.main(checkout, checkout / ".venv", checkout / ".venv/complete-2")
+    assert ("compileall" in ran(checkout)) == bool(variable)
+
+
+def test_all_that_is_installed_is_compiled_whatever_the_variable_says(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    for name in ("a/b.py", "a/tests/c.py"):
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text("x = 1\n")
+    program = f"import sysconfig; sysconfig.get_path = lambda _: {str(site)!r}\n{install.COMPILE}"
+    subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, check=True)
+    assert [path.name.split(".")[0] for path in site.rglob("*.pyc")] == ["b"]
+
+
 def test_two_commands_at_once_install_once(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stamp, started = checkout / ".venv/complete-2", []
 

@@ -5,7 +5,7 @@ its normals injected; the meta device stands in for autograd.
 """
 
 import inspect
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,17 +102,9 @@ def reduced_together(
     )
 
 
-def drawn_nowhere(
-    task: object,
-    queries: Collection[str],
-    batch: int,
-    generators: list[None],
-    own_generators: object,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> dict[str, reduced_sampling.ReducedTasks]:
-    """`draw_together` without its generators, of which a device that is not there has none."""
-    return reduced_together(queries, device, dtype, len(generators), batch)
+def drawn_nowhere(shape: Sequence[int], generators: list[None], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """`draw_normals` without its generators, of which a device that is not there has none."""
+    return torch.empty(len(generators), *shape, device=device, dtype=dtype)
 
 
 def tensors(*results: object) -> Iterator[Tensor]:
@@ -142,7 +134,7 @@ def test_the_whole_training_loop_stays_on_the_device(
     monkeypatch.setattr(experiment, "stream", lambda *_: None)
     monkeypatch.setattr(experiment, "initial_matrices", lambda *_: start)
     monkeypatch.setattr(experiment, "GPU_BLOCK", block)
-    monkeypatch.setattr(reduced_sampling, "draw_together", drawn_nowhere)
+    monkeypatch.setattr(reduced_sampling, "draw_normals", drawn_nowhere)
     monkeypatch.setattr(training, "check_not_diverged", lambda *_: None)
     last = experiment.train_matrices(config, gpu, [0, 3])
     assert (last.device.type, last.dtype, last.shape) == ("cuda", start.dtype, (2, R, D, D))
@@ -259,7 +251,7 @@ def test_a_whole_sweep_trains_on_a_pretended_gpu(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(module, name, on_gpu)
 
     without_generators(monkeypatch, cuda, experiment, classification)
-    monkeypatch.setattr(reduced_sampling, "draw_together", drawn_nowhere)
+    monkeypatch.setattr(reduced_sampling, "draw_normals", drawn_nowhere)
     monkeypatch.setattr(training, "check_not_diverged", lambda *_: None)
     monkeypatch.setattr(sweeps, "choose", lambda _: cuda)
     monkeypatch.setenv("ICL_STORE", str(tmp_path))

@@ -149,19 +149,23 @@ def test_blocks_add_up_to_the_mean_over_the_batch(words: int, monkeypatch: pytes
     drawn = [0, 0, 0]
     generators: dict[int, int] = {}
 
-    def draw(
-        task: object, queries: Iterable[str], size: int, chosen: list[torch.Generator], *_: object
-    ) -> dict[str, int]:
-        assert len(chosen) * size * SMALL.n <= max(words, SMALL.n)
-        for generator in chosen:
-            drawn[generators.setdefault(id(generator), len(generators))] += size
+    def draw(shape: tuple[int, ...], chosen: list[torch.Generator], *_: object) -> int:
+        size = shape[-2]
+        if shape == (2, size, SMALL.n):
+            assert len(chosen) * size * SMALL.n <= max(words, SMALL.n)
+            for generator in chosen:
+                drawn[generators.setdefault(id(generator), len(generators))] += size
+        return size
+
+    def assemble(task: object, queries: Iterable[str], size: int, *_: object) -> dict[str, int]:
         return dict.fromkeys(queries, size)
 
     def gradient(size: int, M: torch.Tensor) -> torch.Tensor:
         return size * torch.ones_like(M)
 
     monkeypatch.setattr(experiment, "CPU_BLOCK", words)
-    monkeypatch.setattr(experiment.reduced_sampling, "draw_together", draw)
+    monkeypatch.setattr(experiment.reduced_sampling, "draw_normals", draw)
+    monkeypatch.setattr(experiment.reduced_sampling, "assemble", assemble)
     monkeypatch.setattr(experiment.reduced_sampling, "matrix_gradient", gradient)
     monkeypatch.setattr(experiment.training, "train", lambda start, slope, *_: slope(start))
     assert torch.equal(snapshots(SMALL), torch.ones(3, 3, 3))

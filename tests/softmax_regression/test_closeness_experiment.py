@@ -1,4 +1,5 @@
 import math
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -146,21 +147,31 @@ def test_a_bad_config_is_one_error(name: str, value: Any, error: type[Exception]
         replace(SMALL, **{name: value})
 
 
-def test_both_kinds_of_query_trained_together_are_each_as_if_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To the byte, with the context's normals drawn once."""
+def test_trainings_of_one_length_trained_together_are_each_as_if_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the byte, with the words' normals drawn once for every dimension, scale, condition and query."""
     monkeypatch.setenv("ICL_STORE", "off")
-    configs = [replace(SMALL, query=query, condition=2.0) for query in ("held", "same")]
-    assert configs[0].draws == configs[1].draws != replace(configs[0], seed=1).draws
+    changes: list[dict[str, Any]] = [{}, {"d": 4}, {"d": 4, "condition": 3.0}, {"scale": 2.0}, {"init_variance": 0.1}]
+    configs = [replace(SMALL, query=query, **change) for change in changes for query in ("held", "same")]
+    assert len({config.draws for config in configs}) == 1
+    for change in ({"seed": 1}, {"n": SMALL.n + 1}, {"rate": 0.1}, {"batch": SMALL.batch + 1}):
+        assert replace(SMALL, **change).draws != SMALL.draws
     alone = [run(config) for config in configs]
-    drawn: list[list[str]] = []
-    draw = experiment.reduced_sampling.draw_together
+    drawn: Counter[tuple[int, ...]] = Counter()
+    draw = experiment.reduced_sampling.draw_normals
     monkeypatch.setattr(
         experiment.reduced_sampling,
-        "draw_together",
-        lambda task, queries, *rest: (drawn.append(sorted(queries)), draw(task, queries, *rest))[1],
+        "draw_normals",
+        lambda shape, *rest: (drawn.update([tuple(shape)]), draw(shape, *rest))[1],
     )
     for one, other in zip(alone, sweep(configs), strict=True):
         assert one.equals(other)
         assert all(one[name].values.tobytes() == other[name].values.tobytes() for name in one)
-    assert drawn
-    assert all(queries == ["held", "same"] for queries in drawn)
+    assert set(drawn) == {(2, 200, 10), (200, 10), (3, 200, 3), (3, 200, 4)}
+    assert len(set(drawn.values())) == 1
+
+
+def test_words_queries_and_inputs_of_each_dimension_have_streams_of_their_own() -> None:
+    configs = [replace(SMALL, d=d) for d in (2, 4)]
+    normals = experiment._Normals.of(configs, torch.device("cpu"))
+    states = {tuple(one.get_state().tolist()) for one in normals.all}
+    assert len(states) == len(normals.all) == SMALL.repetitions * 4

@@ -312,8 +312,17 @@ def test_an_empty_batch_is_an_error() -> None:
 def test_both_queries_from_one_draw_are_those_of_each_alone(dtype: torch.dtype) -> None:
     task, size, given = SoftmaxRegression(9, 4), 7, {}
     for queries in (("held", "same"), ("same", "held"), ("held",), ("same",)):
-        streams = ([stream(0, purpose, r) for r in range(3)] for purpose in ("train", "train/query"))
-        drawn = reduced_sampling.draw_together(task, queries, size, *streams, CPU, dtype)
+        words, inputs, own = (
+            reduced_sampling.draw_normals(shape, [stream(0, purpose, r) for r in range(3)], CPU, dtype)
+            for shape, purpose in (
+                ((2, size, 9), "train"),
+                ((3, size, 4), "train/inputs/4"),
+                ((size, 9), "train/query"),
+            )
+        )
+        before = [part.clone() for part in (words, inputs, own)]
+        drawn = reduced_sampling.assemble(task, queries, words, inputs, own)
+        assert all(torch.equal(part, kept) for part, kept in zip((words, inputs, own), before, strict=True))
         assert set(drawn) == set(queries)
         for query, tasks in drawn.items():
             M = 0.3 * torch.eye(4, dtype=dtype).expand(3, 4, 4)
