@@ -79,7 +79,7 @@ def draw(
 def draw_normals(
     shape: Sequence[int], generators: Sequence[Generator], device: torch.device, dtype: torch.dtype
 ) -> Tensor:
-    """Standard normals of the `shape` from each of the R generators, which lie on `device`: (R, *shape).
+    """Standard normals of the `shape` from each of the R generators, which lie on `device`: (R, ...).
 
     They are drawn in float32 whatever `dtype` is: in float64 they would cost several times as much, and the rounding is
     only another task.
