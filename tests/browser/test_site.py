@@ -28,6 +28,7 @@ def test_page(context: BrowserContext, address: str, site: Path, page_name: str)
     _interactive_figures_are_drawn(page)
     assert_quiet(witness, address)
     _mathematics_is_rendered(page)
+    _equations_fit(page)
     _images_are_loaded_and_told(page)
     _figures_are_captioned(page)
     _tables_are_drawn(page)
@@ -53,6 +54,26 @@ def test_a_text_that_is_hard_to_read_is_found(browser: Browser, address: str, th
     with pytest.raises(AssertionError, match=r"color-contrast.*grey"):
         _colours_are_accessible(page)
     page.context.close()
+
+
+def test_an_equation_that_is_too_wide_is_found(browser: Browser, address: str) -> None:
+    """The control: one is made wider than the column."""
+    page, _ = opened(browser, f"{address}/bounds/curvature.html")
+    _equations_fit(page)
+    page.evaluate("document.querySelector('mjx-container[display=true] mjx-math').style.paddingRight = '900px'")
+    with pytest.raises(AssertionError, match="too wide"):
+        _equations_fit(page)
+    page.context.close()
+
+
+def _equations_fit(page: Page) -> None:
+    """On a wide screen no displayed equation has to be scrolled."""
+    wide = page.evaluate(
+        "[...document.querySelectorAll('mjx-container[display=true] mjx-math')].map(m => "
+        "[m.getBoundingClientRect().width, m.parentElement.getBoundingClientRect().width, "
+        "m.closest('p, div, section').textContent.trim()]).filter(([needed, there]) => needed > there + 1)"
+    )
+    assert not wide, f"too wide: {wide}"
 
 
 def _mathematics_is_rendered(page: Page) -> None:
