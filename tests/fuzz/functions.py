@@ -29,6 +29,7 @@ NOT_CALLED = {
             "as_the_authors_measure"
         ),
         "display.figures": "use_style band closeness_panels loss_panels table tell",
+        "display.glance": "draw",
         "display.interactive": "panels line shade",
         "linear_regression": "table",
         "softmax_regression.beyond_summaries": (
