@@ -13,10 +13,8 @@ CHANGES = {
         "return torch.linalg.vector_norm(p - q, dim=-1)",
         "return 1.01 * torch.linalg.vector_norm(p - q, dim=-1)",
     ),
-    "overlap of sensitivities": Change("alignment.py", "+ apart)).sum(-1)", "+ 1.01 * apart)).sum(-1)"),
-    "Model Diff": Change(
-        "alignment.py", "- 2 * _sensitivity_product(f, w, f2, w2)", "- 1.98 * _sensitivity_product(f, w, f2, w2)"
-    ),
+    "overlap of sensitivities": Change("alignment.py", "torch.addcmul(apart,", "torch.addcmul(1.01 * apart,"),
+    "Model Diff": Change("alignment.py", "own - 2 * cross", "own - 1.98 * cross"),
     "length of x": Change("reduced_sampling.py", "size = length * (task.scale", "size = length * (1.01 * task.scale"),
     "length of the residual": Change(
         "reduced_sampling.py", ".square_().sub_(1 / task.n)", ".square_().sub_(1.01 / task.n)"
