@@ -1,4 +1,4 @@
-"""Training on a real GPU: what `tests/test_other_devices.py` and `tests/test_capture.py` can only pretend.
+"""Training on a real GPU, which `tests/running/test_other_devices.py` and `test_capture.py` beside it can only pretend.
 
 Not among the tests of `make test`, which need no GPU: `make gpu-check` runs them where there is one.
 """
