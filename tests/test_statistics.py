@@ -33,6 +33,7 @@ from icl_lib.statistics import (
         (Measurement(12345.6, 6.78), "12345.6 ± 6.8"),
         (Measurement(1.2e-7, 3e-9), "1.200e-07 ± 0.030e-07"),
         (Measurement(4.81e-5, 1.6e-7), "0.00004810 ± 0.00000016"),
+        (Measurement(4e-6, 1.2e-6), "0.0000040 ± 0.0000012"),
         (Measurement(0.5, 2e-9), "0.5000000000 ± 0.0000000020"),
         (Measurement(0.0, 2.5e-9), "0.0e-09 ± 2.5e-09"),
         (rounded(1.2e-8), "≈ 1.200e-08"),
@@ -40,6 +41,8 @@ from icl_lib.statistics import (
         (rounded(0.31622), "≈ 0.3162"),
         (rounded(-0.31622), "≈ -0.3162"),
         (rounded(0.00012, 1.0), "≈ 0.000"),
+        (rounded(0.00012, 0.99), "≈ 0.0001"),
+        (rounded(7.0, 5e-324), "≈ 7"),
         (rounded(316222.2), "≈ 316200"),
         (Measurement(1 / 3), "0.3333"),
         (Measurement(2.0), "2"),
@@ -131,6 +134,9 @@ def test_a_median_is_known_as_well_as_samples_of_it_scatter_and_nothing_far_out_
     far[far.argmax()] = 1e9
     assert median(far) == median(samples[0])
     assert median([3.0]) == median([3.0, 3.0, 3.0]) == Measurement(3.0, scale=3.0)
+    # What lies apart by less than rounding, at its own size, is equal.
+    assert median([1e6, 1e6 + 2e-7, 1e6 + 4e-7]).standard_error == 0
+    assert median([1e6, 1e6 + 2e-5, 1e6 + 4e-5]).standard_error > 0
 
 
 def test_a_single_run_has_no_error() -> None:

@@ -17,6 +17,43 @@ REASONS: dict[tuple[str, str, str, str], str] = {
         "1",
         "2",
     ): "One scale more is computed and never used.",
+    (
+        "softmax_regression.blocks",
+        "for part, A in zip(x, _documents(task, sizes, generator), strict=True):",
+        "True",
+        "False",
+    ): "Both come from the same sizes, so one is as long as the other.",
+    (
+        "softmax_regression.descent_rate",
+        "width = math.log(highest / lowest) / 24",
+        "24",
+        "25",
+    ): "The last rate of the grid is then one width below the highest, and the search round it ends there.",
+    (
+        "softmax_regression.descent_rate",
+        "found = minimize_scalar(lambda t: loss(math.exp(t)), bounds=(best - width, best + width), "
+        "method='bounded', options={'xatol': 1e-09})",
+        "1e-09",
+        "1.02e-09",
+    ): "A search is ended as far below what a loss can tell apart.",
+    (
+        "softmax_regression.descent_rate",
+        "return float((torch.softmax(rate * logits, dim=-1) - b_query).square().sum(-1).mean())",
+        "(torch.softmax(rate * logits, dim=-1) - b_query).square().sum(-1)",
+        "(torch.softmax(rate * logits, dim=-1) - b_query).square().mean(-1)",
+    ): "The loss of all tasks is divided by the same n, and has its minimum where it had it.",
+    (
+        "softmax_regression.covariance",
+        "SYMMETRIC = 1e-09",
+        "1e-09",
+        "1.02e-09",
+    ): "What is symmetric up to rounding is so up to either, and what is not is not.",
+    (
+        "softmax_regression.rivals",
+        "starts = ([rate, depth.ADDED_RATE], [rate / 2] * 2)",
+        "rate / 2",
+        "rate * 2",
+    ): "The second of two starts of a search, which ends where it ended.",
 }
 
 

@@ -39,6 +39,23 @@ def test_blocks_are_bounded_by_their_words(n: int, d: int, count: int, words: in
     assert max(sizes) * n * d <= max(words * d, 16 * n * d) + 16
 
 
+@pytest.mark.parametrize(
+    ("d", "count", "words", "sizes"),
+    [
+        (3, 20, 16, [20]),
+        (3, 22, 16, [16, 6]),
+        (3, 36, 16, [16, 20]),
+        (4, 8, 4, [4, 4]),
+        (4, 4, 4, [4]),
+        (4, 9, 4, [4, 5]),
+    ],
+)
+def test_a_last_block_of_fewer_than_sixteen_normals_joins_the_one_before(
+    d: int, count: int, words: int, sizes: list[int]
+) -> None:
+    assert block_sizes(SoftmaxRegression(1, d), count, words) == sizes
+
+
 @pytest.mark.parametrize("query", QUERIES)
 def test_measures_do_not_depend_on_blocks(query: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of one task each, where the neighbour of the shuffled control lies in another block."""

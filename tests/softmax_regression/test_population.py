@@ -8,6 +8,7 @@ import torch
 from icl_lib.matrices import distance_from_identity
 from icl_lib.softmax_regression import population
 from icl_lib.softmax_regression.documents import Documents, SoftmaxRegression
+from icl_lib.softmax_regression.problem import centred_readout
 
 EYE = torch.eye(3, dtype=torch.float64)
 
@@ -79,6 +80,21 @@ def test_turning_the_readout_loses_overlap_and_turning_it_by_nothing_does_not() 
         lost = population.turned_overlap(tasks, rho, 1.0, torch.Generator().manual_seed(0))
         assert lost.difference > 3 * lost.standard_error
     assert abs(population.turned_overlap(tasks, 1.0, 0.0, torch.Generator().manual_seed(0)).difference) < 1e-15
+
+
+def test_in_the_plane_a_turn_is_the_rotation_by_its_angle() -> None:
+    """Both signs are averaged, so that no draw is left."""
+    tasks, rho, angle = _tasks(n=6, d=2, count=50), 0.8, 0.7
+    h = rho * centred_readout(tasks.A, tasks.b)
+
+    def overlap(turn: float) -> torch.Tensor:
+        R = torch.tensor([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]], dtype=torch.float64)
+        return (torch.einsum("bnd,bd->bn", tasks.A_query, h @ R.T).softmax(-1) * tasks.b_query).sum(-1)
+
+    lost = overlap(0) - (overlap(angle) + overlap(-angle)) / 2
+    found = population.turned_overlap(tasks, rho, angle, torch.Generator().manual_seed(0))
+    assert found.difference == pytest.approx(float(lost.mean()), rel=1e-9)
+    assert found.standard_error == pytest.approx(float(lost.std() / math.sqrt(50)), rel=1e-9)
 
 
 @pytest.mark.parametrize(("n", "d"), [(25, 20), (6, 3)])

@@ -29,6 +29,12 @@ def test_products_differences_and_cosines_are_those_of_the_formed_ones(n: int, w
             torch.testing.assert_close(ws.model_cos(J, J2), expected / (full.norm() * full2.norm()))
 
 
+def test_a_product_takes_any_diagonal_and_any_vector() -> None:
+    p, q, w = normal(5, 4), normal(6, 4), normal(7, 4, 3)
+    full = (torch.diag(p) - torch.outer(q, q)).unsqueeze(-1) * w
+    torch.testing.assert_close(ws.product(*[ws.Sensitivity(p, q, w)] * 2), full.square().sum())
+
+
 @pytest.mark.parametrize("delta", [0.1, 1e-3])
 def test_a_softmax_near_one_word_keeps_its_size_and_direction(delta: float) -> None:
     """Of two words with f = (1 − δ, δ): ‖J‖ = 2 δ (1 − δ) ‖w‖."""
