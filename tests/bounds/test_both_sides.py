@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from icl_lib.bounds.both_sides import attention, shift_of_document, shift_of_weights
+from icl_lib.bounds.both_sides import INEQUALITIES, attention, shift_of_document, shift_of_weights
 from icl_lib.softmax_regression.problem import predict
+from tests.bound_settings import make
 from tests.random_documents import normal, seeds
 
 sizes = st.tuples(st.integers(1, 6), st.integers(1, 4), st.floats(1e-4, 30.0), st.floats(1e-6, 3.0), seeds)
@@ -51,12 +52,25 @@ def test_the_bound_for_the_weights_is_attained_at_every_length(words: int) -> No
     assert moved > 0.98 * bound
 
 
-def test_the_bound_for_the_document_is_attained_by_two_words() -> None:
+@pytest.mark.parametrize("size", [0.4, 1.0, 2.5])
+def test_the_bound_for_the_document_is_attained_by_two_words(size: float) -> None:
     along = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64) / math.sqrt(2)
-    X = torch.diag(torch.tensor([1.0, 0.3], dtype=torch.float64))
+    X = torch.diag(torch.tensor([size, 0.3 * size], dtype=torch.float64))
     A, B = 1e-3 * along, 3e-3 * along
     moved = _frobenius(attention(B, X, B) - attention(A, X, A))
     assert 0.9999 < moved / float(shift_of_document(A, B, X)) <= 1
+
+
+def test_the_statements_of_the_part_are_about_this_attention() -> None:
+    """Their weights are x yᵀ, and their left sides the difference formed here."""
+    p = make("gaussian", 4, 3, 1.5, 0.7, 0, 5, torch.float64)
+    X, Y = (torch.einsum("...i,...j->...ij", one, p.y) for one in (p.x, p.y))
+    weights = attention(p.A, Y, p.B) - attention(p.A, X, p.B)
+    document = attention(p.B, X, p.B) - attention(p.A, X, p.A)
+    bounds = shift_of_weights(p.A, p.B, X, Y), shift_of_document(p.A, p.B, X)
+    for statement, moved, bound in zip(INEQUALITIES, (weights, document), bounds, strict=True):
+        torch.testing.assert_close(statement.left(p), torch.linalg.matrix_norm(moved))
+        torch.testing.assert_close(statement.right(p), bound)
 
 
 def test_shapes_that_do_not_fit_are_one_clear_error() -> None:

@@ -9,7 +9,8 @@ from scipy.optimize import brentq
 from icl_lib.classification import descent
 from icl_lib.classification.contexts import SphereClassification
 from icl_lib.classification.descent import RIDGE, WALK, Fit, cross_entropy, fit, fit_rate, minimise_over_widths
-from icl_lib.classification.fitted_steps import compare
+from icl_lib.classification.fitted_steps import collect, compare
+from icl_lib.classification.fitted_steps import contexts as drawn_contexts
 from icl_lib.classification.kernels import KernelStep, Scores
 from icl_lib.running.streams import stream
 
@@ -191,3 +192,12 @@ def test_steps_are_compared_in_pairs_on_the_same_contexts(contexts: tuple[list[S
     gap = float((loss[0] - loss[1]).mean())
     torch.testing.assert_close(torch.tensor(found.gap.values), torch.tensor([[0.0, gap], [-gap, 0.0]]).double())
     assert found.gap_error.values[0, 1] == pytest.approx(expected["standard_error"][1])
+
+
+def test_contexts_that_are_drawn_in_single_precision_lie_on_the_sphere_in_double() -> None:
+    scores, _ = collect(drawn_contexts(SphereClassification(20, 3, 2), 50, "tune", 0))
+    (block,) = scores
+    assert (block.s_query - 1).abs().max() < 1e-14
+    gaussian = SphereClassification(20, 3, 2, inputs="gaussian", balance="none")
+    (block,) = collect(drawn_contexts(gaussian, 50, "tune", 0))[0]
+    assert (block.s_query - 1).abs().max() > 0.1
