@@ -1,6 +1,7 @@
 """Fits of rate and width: what the ridge does, where a search looks, and which sign it takes."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from icl_lib.classification.contexts import SphereClassification
 from icl_lib.classification.descent import RIDGE, WALK, Fit, cross_entropy, fit, fit_rate, minimise_over_widths
 from icl_lib.classification.fitted_steps import collect, compare
 from icl_lib.classification.fitted_steps import contexts as drawn_contexts
-from icl_lib.classification.kernels import KernelStep, Scores
+from icl_lib.classification.kernels import LINEAR, OWN_TOKEN, SOFTMAX, KernelStep, Scores
 from icl_lib.running.streams import stream
 
 
@@ -201,3 +202,11 @@ def test_contexts_that_are_drawn_in_single_precision_lie_on_the_sphere_in_double
     gaussian = SphereClassification(20, 3, 2, inputs="gaussian", balance="none")
     (block,) = collect(drawn_contexts(gaussian, 50, "tune", 0))[0]
     assert (block.s_query - 1).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("step", [LINEAR, SOFTMAX, OWN_TOKEN, replace(SOFTMAX, rate="n")])
+def test_a_step_takes_contexts_in_any_arrangement(step: KernelStep) -> None:
+    drawn = SphereClassification(7, 3, 2, balance="none").sample(6, stream(0, "test")).double()
+    flat = Scores.of_examples(drawn)
+    arranged = Scores(*(part.unflatten(0, (2, 3)) for part in flat))
+    torch.testing.assert_close(step.features(arranged, 1.7), step.features(flat, 1.7).unflatten(0, (2, 3)))

@@ -54,6 +54,12 @@ REASONS: dict[tuple[str, str, str, str], str] = {
         "rate / 2",
         "rate * 2",
     ): "The second of two starts of a search, which ends where it ended.",
+    (
+        "classification.descent",
+        "while not (trial := objective(eta - size * move)) <= value and size > 1e-06:",
+        "size > 1e-06",
+        "size >= 1e-06",
+    ): "A step that is halved is never 1e-06.",
 }
 
 

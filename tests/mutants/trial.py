@@ -4,6 +4,7 @@ import ast
 import inspect
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,18 +23,42 @@ ROOMS = ("tests", "bounds", "classification", "softmax_regression")
 
 
 def test_files(module: str) -> list[str]:
-    """The test files that import a module directly: first those that are called like it, then the shorter ones."""
+    """The test files that import a module, those that import one which imports it, and so once more.
+
+    In each group first those that are called like it, then the shorter ones.
+    """
     called = module.rpartition(".")[2]
-    files = [path for path in _imports() if module in _imports()[path]]
-    return sorted(files, key=lambda name: (called not in name, (ROOT / name).stat().st_size))
+    found: list[str] = []
+    near = {module}
+    for _ in range(3):
+        files = {path for path, named in _imports().items() if named & near} - set(found)
+        found += sorted(files, key=lambda name: (called not in name, (ROOT / name).stat().st_size))
+        near = {user for user, named in _library().items() if named & near}
+    return found
 
 
 @cache
 def _imports() -> dict[str, set[str]]:
-    graph = Graph(ROOT)
+    """What the test files of formulas name, by file."""
     files = sorted((ROOT / "tests").rglob("test_*.py"))
-    chosen = [path for path in files if path.parent.name in ROOMS and "experiment" not in path.name]
-    return {path.relative_to(ROOT).as_posix(): graph.named(ast.parse(path.read_text("utf-8"))) for path in chosen}
+    return {_name(path): _named(path) for path in files if path.parent.name in ROOMS and "experiment" not in path.name}
+
+
+@cache
+def _library() -> dict[str, set[str]]:
+    """What the modules of the library name, by module."""
+    return {
+        _name(path).removesuffix(".py").removesuffix("/__init__").replace("/", "."): _named(path)
+        for path in sorted((ROOT / "icl_lib").rglob("*.py"))
+    }
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def _named(path: Path) -> set[str]:
+    return set(Graph(ROOT).named(ast.parse(path.read_text("utf-8"))))
 
 
 def killer(mutant: Mutant, *, thorough: bool = False, tests: list[str] | None = None) -> str | None:
