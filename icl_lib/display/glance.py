@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from icl_lib.display.figures import GD, PALETTE, SA, band, use_style
+from icl_lib.display.figures import GD, PALETTE, SA, band
 
 # What linear and softmax attention are marked by, since colours belong to layer and step.
 MARKERS = {"linear": "s", "softmax": "o"}
@@ -21,7 +21,6 @@ def draw(sizes: Mapping[int, pandas.DataFrame], steps: pandas.DataFrame, heads: 
     A table of `sizes` has `d`, `repetition`, `loss_sa`, `loss_gd` and `loss_uniform`; `steps`, for one C and n, has
     `d`, `loss_linear` and `loss_softmax`; `heads` has `d`, `attention`, `repetition` and `loss_sa`, after training.
     """
-    use_style()
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.2))
     for n, table in sizes.items():
         _layer_and_step(left, table, labelled=n == max(sizes))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import matplotlib
 import pytest
 from small_site import built
 
@@ -38,7 +39,9 @@ def test_the_figure_stands_on_the_page_with_its_caption(data: Path, tmp_path: Pa
 
 def test_the_same_data_give_the_same_bytes_and_others_do_not(data: Path) -> None:
     files = {path.stem: path for path in data.glob("*.csv") if path.read_text() != "no table"}
+    style = dict(matplotlib.rcParams)
     before = picture(files)
+    assert dict(matplotlib.rcParams) == style
     assert picture(files) == before
     (data / "authors-fitted.csv").write_text("C,n,d,loss_linear,loss_softmax\n5,100,2,.4,.2\n")
     assert picture(files) != before

@@ -59,7 +59,10 @@ def lacking(names: list[str]) -> str:
 
 def picture(files: dict[str, Path]) -> str:
     """The figure as SVG, the same bytes from the same data."""
-    from icl_lib.display import glance
+    import matplotlib
+    from matplotlib import pyplot as plt
+
+    from icl_lib.display import figures, glance
 
     sizes = {int(match[1]): pandas.read_csv(path) for name, path in files.items() if (match := SIZES.fullmatch(name))}
     steps = pandas.read_csv(files[STEPS])
@@ -70,7 +73,11 @@ def picture(files: dict[str, Path]) -> str:
         if match and (int(match[1]), int(match[2])) == (C, n):
             table = pandas.read_csv(path)
             heads.append(table[table.step == table.step.max()].assign(d=int(match[3]), attention=match[4]))
-    drawn = glance.draw(dict(sorted(sizes.items())), steps[(steps.C == C) & (steps.n == n)], pandas.concat(heads))
     out = io.StringIO()
-    drawn.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    # The style is the figure's and not that of the process which builds the site.
+    with matplotlib.rc_context():
+        figures.use_style()
+        drawn = glance.draw(dict(sorted(sizes.items())), steps[(steps.C == C) & (steps.n == n)], pandas.concat(heads))
+        drawn.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+        plt.close(drawn)
     return compact(out.getvalue())
