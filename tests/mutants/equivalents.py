@@ -60,6 +60,43 @@ REASONS: dict[tuple[str, str, str, str], str] = {
         "size > 1e-06",
         "size >= 1e-06",
     ): "A step that is halved is never 1e-06.",
+    (
+        "softmax_regression.reading_layers",
+        "return self._direction(parameters, tasks).unsqueeze(-2)",
+        "-2",
+        "2",
+    ): "A direction has repetitions, tasks and dimensions, so the places are one.",
+    (
+        "bounds.shifts",
+        "s = torch.where(small, t, 0.0)",
+        "0.0",
+        "0.02",
+    ): "Where it is put the series is not taken.",
+    (
+        "bounds.shifts",
+        "small = osc(delta) <= 1",
+        "osc(delta) <= 1",
+        "osc(delta) < 1",
+    ): "At 1 both forms are right.",
+    (
+        "bounds.search",
+        "if best > ALLOWED:",
+        "best > ALLOWED",
+        "best >= ALLOWED",
+    ): "Only a ratio of the allowance to the last bit would be judged otherwise.",
+    (
+        "bounds.tightness",
+        "found = [worst_ratio(inequality, family, self.ascent, stream(self.seed, name, device=device)) "
+        "for family, name in zip(self.searched, names, strict=True)]",
+        "True",
+        "False",
+    ): "The names are made from what is searched, so there are as many.",
+    (
+        "classification.contexts",
+        "x, y, x_query, y_query, w = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))",
+        "True",
+        "False",
+    ): "Each part has five tensors.",
 }
 
 
