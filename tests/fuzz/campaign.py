@@ -1,11 +1,12 @@
 """Ten thousand calls with one argument spoilt, spread over all functions, and what came of them.
 
-`PYTHONPATH=. python tests/fuzz/campaign.py` writes the table that the book shows.
+`PYTHONPATH=. python tests/fuzz/campaign.py` writes the table that the book shows, or the file that is named.
 """
 
 import csv
 import io
 import random
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -102,4 +103,4 @@ if __name__ == "__main__":
     found, wrong = run()
     for fault in wrong:
         print(*fault, sep=" | ")
-    TABLE.write_text(table(found), encoding="utf-8")
+    Path(*sys.argv[1:2] or [TABLE]).write_text(table(found), encoding="utf-8")
