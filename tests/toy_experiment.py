@@ -8,8 +8,6 @@ from pathlib import Path
 import torch
 import xarray
 
-from icl_lib.running.places import store_folder
-
 KEPT: list[bytes] = []
 
 
@@ -17,8 +15,9 @@ KEPT: list[bytes] = []
 class Toy:
     """`point` squared; each computation leaves a file in `log`, with the process that did it, and `keeps` bytes.
 
-    With `kills_after` the first computation ends its process, once that many results are in the store. With
-    `together` it ends only when that many processes have begun one.
+    With `kills_after` the first computation ends its process, once that many results are in `store`: a folder by name,
+    since a worker that an earlier test has started knows that test's environment. With `together` it ends only when
+    that many processes have begun one.
     """
 
     log: str
@@ -27,6 +26,7 @@ class Toy:
     seconds: float = 0.0
     fails: bool = False
     kills_after: int | None = None
+    store: str | None = None
     together: int = 1
     keeps: int = 0
 
@@ -38,7 +38,7 @@ class Toy:
         if self.fails:
             raise ArithmeticError(f"point {self.point} fails")
         if self.kills_after is not None and attempt == 0:
-            while stored() < self.kills_after:
+            while stored(self.store) < self.kills_after:
                 time.sleep(0.05)
             os._exit(1)
         start = time.monotonic()
@@ -55,10 +55,11 @@ def computed(log: str | Path, point: int | str | None = None) -> list[str]:
     return sorted(path.name for path in Path(log).glob(pattern))
 
 
-def stored() -> int:
-    """How many results are in the store."""
-    folder = store_folder()
-    return len(list(folder.glob("*.nc"))) if folder else 0
+def stored(folder: str | None) -> int:
+    """How many results are whole in the store: the checksum comes last."""
+    if folder is None:
+        raise ValueError("kills_after needs store, the folder in which results are counted")
+    return len(list(Path(folder).glob("*.sha256")))
 
 
 @dataclass(frozen=True)

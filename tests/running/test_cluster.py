@@ -87,9 +87,9 @@ def test_a_cluster_gives_the_same_bytes_and_a_killed_worker_loses_nothing(
         assert all(a[name].values.tobytes() == b[name].values.tobytes() for name in a)
 
     # A point that takes its worker with it, in the middle: the other worker does the rest, and it again.
-    monkeypatch.setenv("ICL_STORE", str(tmp_path / "results"))
-    log = str(tmp_path / "log")
-    toys = [Toy(log, point, seconds=0.3, kills_after=1 if point == 3 else None) for point in range(8)]
+    store, log = str(tmp_path / "results"), str(tmp_path / "log")
+    monkeypatch.setenv("ICL_STORE", store)
+    toys = [Toy(log, point, seconds=0.3, kills_after=1 if point == 3 else None, store=store) for point in range(8)]
     results = sweep(toys, scheduler=cluster.address)
     assert [int(result.square) for result in results] == [point**2 for point in range(8)]
     assert [int(result.threads) for result in results] == [1] * 8

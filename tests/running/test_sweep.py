@@ -94,9 +94,9 @@ def test_a_damaged_result_is_computed_again(log: str, folder: Path) -> None:
     assert len(computed(log)) == 2
 
 
-def test_a_worker_that_is_killed_loses_no_finished_point(log: str) -> None:
-    quick = [Toy(log, point) for point in range(3)]
-    deadly = Toy(log, 3, kills_after=len(quick))
+def test_a_worker_that_is_killed_loses_no_finished_point(log: str, folder: Path) -> None:
+    quick = [Toy(log, point, seconds=1.0 if point == 0 else 0.0) for point in range(3)]
+    deadly = Toy(log, 3, kills_after=len(quick), store=str(folder))
     with pytest.raises(TerminatedWorkerError):
         sweep([*quick, deadly], jobs=2)
     assert len(computed(log)) == 4
