@@ -194,7 +194,8 @@ def _member(config: ClassifierCloseness, device: torch.device) -> training.Membe
     def gradient(parameters: training.Parameters, batch: tuple[Tensor, ...]) -> training.Parameters:
         tokens, x_query, y_query = batch
         slopes = head.weight_gradient(config.attention, tokens, x_query, y_query, parameters, config.scale)
-        return _clipped({name: free[name] * slopes[name] for name in config.names}, config.clip)
+        moved = {name: free[name] * slopes[name] for name in config.names}
+        return moved if config.clip is None else training.clipped(moved, config.clip)
 
     return training.Member(start, gradient, config.optimiser)
 
@@ -221,15 +222,6 @@ def _contexts(
         return head.token_columns(context), context.x_query, context.y_query
     context = task.sample(count, generator, device, DTYPE)
     return head.token_columns(context, config.own_token), context.x_query.unsqueeze(-2), context.y_query.unsqueeze(-2)
-
-
-def _clipped(slopes: training.Parameters, limit: float | None) -> training.Parameters:
-    """Gradients (R, e, e) of which no repetition's norm, over all matrices, is above `limit`."""
-    if limit is None:
-        return slopes
-    norm = torch.stack([slope.square().sum((-2, -1)) for slope in slopes.values()]).sum(0).sqrt()
-    factor = (limit / norm).clamp_max(1).view(-1, 1, 1)
-    return {name: factor * slope for name, slope in slopes.items()}
 
 
 def _start(config: ClassifierCloseness) -> training.Parameters:

@@ -91,6 +91,20 @@ def check_recorded(record_at: Sequence[int], steps: int) -> None:
         check_integer("record_at", step, 0, steps)
 
 
+@checked(result="any")
+def clipped(slopes: Mapping[str, Tensor], limit: float) -> Parameters:
+    """Gradients (R, ...) of which no repetition's norm, over all parameters, is above `limit`.
+
+    Raises `ValueError` for a limit ≤ 0 and where there is no gradient.
+    """
+    check_number("limit", limit, above=0)
+    if not slopes:
+        raise ValueError("slopes must hold at least one gradient, got none")
+    norm = torch.stack([slope.square().flatten(1).sum(1) for slope in slopes.values()]).sum(0).sqrt()
+    factor = (limit / norm).clamp_max(1)
+    return {name: factor.view(-1, *[1] * (slope.dim() - 1)) * slope for name, slope in slopes.items()}
+
+
 @checked()
 def even_parts(total: int, largest: int) -> list[int]:
     """`total` as a sum of as few parts as possible, none above `largest`, all equal to within one."""

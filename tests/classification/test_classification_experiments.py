@@ -39,6 +39,7 @@ from icl_lib.classification.summaries import (
     width_by_training,
     wrong_basin,
 )
+from icl_lib.running import training
 from icl_lib.running.device import one_thread
 from icl_lib.running.streams import stream
 from icl_lib.running.sweep import run, sweep
@@ -99,10 +100,9 @@ def test_blocks_apart_stay_empty():
 
 def test_a_gradient_is_cut_to_its_norm_for_each_repetition_alone():
     slopes = {"a": torch.tensor([[[3.0]], [[0.3]]]), "b": torch.tensor([[[4.0]], [[0.4]]])}
-    cut = closeness._clipped(slopes, 1.0)
+    cut = training.clipped(slopes, 1.0)
     assert cut["a"].flatten().tolist() == pytest.approx([0.6, 0.3])
     assert cut["b"].flatten().tolist() == pytest.approx([0.8, 0.4])
-    assert closeness._clipped(slopes, None) is slopes
 
 
 def test_a_head_that_attends_to_its_query_trains_and_is_compared_with_its_own_step():

@@ -19,6 +19,7 @@ from icl_lib.classification.contexts import ContextTask, Examples, SphereClassif
 from icl_lib.classification.descent import Fit
 from icl_lib.classification.few_shot import FewShot
 from icl_lib.classification.kernels import LINEAR, SOFTMAX, Scores
+from icl_lib.classification.stacks import StackWeights
 from icl_lib.display.interactive import Control, State
 from icl_lib.display.scale import Costs
 from icl_lib.running.checked import parsed
@@ -189,6 +190,18 @@ def _posterior(source: Source) -> dict[str, Any]:
     return {"x": x, "y": y, "x_query": x_query, "w": w, "sweeps": 3}
 
 
+def _posterior_in_balance(source: Source) -> dict[str, Any]:
+    task = SphereClassification(4, 2, 2)
+    (x, y, x_query, _), w = task.sample_with_classes(3, source.generator, dtype=source.dtype)
+    return {"x": x, "y": y, "x_query": x_query, "w": w, "sweeps": 3}
+
+
+def _stack(source: Source) -> dict[str, Any]:
+    context = Examples(source.unit(2, 4, 3), source.one_hot(2, 4, 2), source.unit(2, 2, 3), source.one_hot(2, 2, 2))
+    matrices = [source.normal(2, 5, 5) for _ in range(4)]
+    return {"kind": "softmax", "context": context, "weights": StackWeights(*matrices, source.normal(2, 5))}
+
+
 def _scores(source: Source) -> dict[str, Any]:
     return {"step": SOFTMAX, "scores": [Scores.of_examples(_examples(source))], "y": source.one_hot(3, 2)}
 
@@ -250,6 +263,13 @@ GIVEN: dict[str, Given] = {
     "classification.classifiers.logistic_regression": _labelled(3),
     "classification.classifiers.kernel_logistic_regression": _labelled(3),
     "classification.classifiers.posterior": _posterior,
+    "classification.classifiers.posterior_in_balance": _posterior_in_balance,
+    "classification.stacks.Stack": _words(attention="softmax"),
+    "classification.stacks.stacked_logits": _stack,
+    "classification.stacks.least_squares_stack": _words(kind="softmax"),
+    "classification.stack_rivals.preconditioned_steps": lambda s: {"x": s.unit(3, 4, 3), "y": s.one_hot(3, 4, 2)},
+    "classification.stack_rivals.newton_steps": lambda s: {"x": s.unit(3, 4, 3), "y": s.one_hot(3, 4, 2)},
+    "running.training.clipped": lambda s: {"slopes": {"a": s.normal(2, 3)}},
     "classification.descent.check_context": lambda s: _labelled(*s.batch)(s),
     "classification.descent.linear_classifier_step": lambda s: _labelled(*s.batch)(s),
     "classification.descent.kernel_classifier_step": lambda s: _labelled(*s.batch)(s) | {"adaptive": False},

@@ -28,6 +28,7 @@ NOT_CALLED = {
             "off_structure paired excess excess_by_training wrong_basin summary correlations context_agreement "
             "as_the_authors_measure"
         ),
+        "classification.stack_rivals": "resemblance",
         "display.figures": "use_style band closeness_panels loss_panels table tell",
         "display.glance": "draw",
         "display.interactive": "panels line shade",
@@ -53,6 +54,8 @@ NOT_CALLED = {
         ),
         "classification.real_data": "halves on_sphere",
         "classification.regimes": "fitted_cells",
+        "classification.stack_rivals": "least_squares preconditioned newton",
+        "classification.stacks": "train_stack unseen_contexts",
         "linear_regression": "train_layers tune_rate test_repetition",
         "softmax_regression.closeness": (
             "initial_matrices train_matrices train_matrices_together tune_rate test_repetition"
