@@ -12,7 +12,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Generator, Tensor
 
-from icl_lib.classification.circle import Arcs
 from icl_lib.classification.descent import check_context, check_on_sphere, kernel_classifier_steps
 from icl_lib.running.checked import checked
 from icl_lib.running.validation import check_count, check_integer, check_last_dimensions, check_number, check_size
@@ -124,37 +123,6 @@ def posterior(
     total = counts.sum(0)
     halves = (counts + smoothing) / (counts.sum(-1, keepdim=True) + y.shape[-1] * smoothing)
     return (total + smoothing) / (sweeps + y.shape[-1] * smoothing), halves
-
-
-@checked("x: B n d, y: B n C, x_query: B d, w: B C d")
-def posterior_in_balance(
-    x: Tensor, y: Tensor, x_query: Tensor, w: Tensor, sweeps: int, generator: Generator, smoothing: float = 0.05
-) -> Tensor:
-    """The Bayes-optimal prediction (B, C) for contexts on the circle whose class counts were given, and so the query's.
-
-    A point of class c is then uniform on the arc of its class, and has the density 1/|arc_c(w)| there: class vectors
-    that agree with all labels have the density ∏ |arc_c(w)|^(−n_c), and a query of class c one more factor
-    1/|arc_c(w)|. States of the chain of `posterior`, whose law is uniform, are weighted by that. Predictions are
-    (shares + smoothing/m) / (1 + C · smoothing/m), where m = (Σ weight)²/Σ weight² is the number of states that count.
-    Raises as `posterior`, and for vectors that are not in the plane. See `sec-layers-rivals`.
-    """
-    check_context(x, y, x_query)
-    check_last_dimensions("x", x, n=None, d=2)
-    check_last_dimensions("w", w, B=len(x), C=y.shape[-1], d=2)
-    check_count("sweeps", sweeps, 2)
-    check_number("smoothing", smoothing, above=0)
-    chain, counts, states = _Chain(x, y, x_query, w, generator), y.sum(-2), []
-    for _ in range(sweeps):
-        chain.sweep()
-        log_width = Arcs.of(chain.w).width.log()
-        won = (chain.w @ x_query.unsqueeze(-1)).squeeze(-1).argmax(-1, keepdim=True)
-        states.append((-(counts * log_width).sum(-1), won, -log_width.gather(-1, won)))
-    log_weight, winner, of_query = (torch.stack(parts) for parts in zip(*states, strict=True))
-    weight = torch.softmax(log_weight, dim=0)
-    shares = torch.zeros_like(counts).scatter_add_(-1, winner.squeeze(-1).T, (weight * of_query.squeeze(-1).exp()).T)
-    shares = shares / shares.sum(-1, keepdim=True)
-    share_of_one = smoothing * weight.square().sum(0).unsqueeze(-1)
-    return (shares + share_of_one) / (1 + y.shape[-1] * share_of_one)
 
 
 class _Chain:

@@ -99,12 +99,19 @@ def linear_classifier_steps(x: Tensor, y: Tensor, rate: float, steps: int) -> Te
 
     See `prop-linear-step`.
     """
-    check_context(x, y, x[..., 0, :])
     check_number("rate", rate)
     check_count("steps", steps)
-    W = (rate / x.shape[-2]) * (y - 1 / y.shape[-1]).mT @ x
-    for _ in range(steps - 1):
-        W = W + (rate / x.shape[-2]) * (y - torch.softmax(x @ W.mT, dim=-1)).mT @ x
+    return linear_classifier_descent(x, y, torch.full((steps,), float(rate), dtype=x.dtype, device=x.device))
+
+
+@checked("x: ... n d, y: ... n C, rates: K")
+def linear_classifier_descent(x: Tensor, y: Tensor, rates: Tensor) -> Tensor:
+    """The same after steps with `rates` (K,) of their own; differentiable in them. See `prop-linear-step`."""
+    check_context(x, y, x[..., 0, :])
+    n = x.shape[-2]
+    W = (rates[0] / n) * (y - 1 / y.shape[-1]).mT @ x
+    for rate in rates[1:]:
+        W = W + (rate / n) * (y - torch.softmax(x @ W.mT, dim=-1)).mT @ x
     return W
 
 

@@ -3,16 +3,24 @@
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy
 import torch
 import xarray
+from scipy.optimize import minimize
 from torch import Tensor
 
 from icl_lib.classification import ladder
-from icl_lib.classification.classifiers import posterior_in_balance
+from icl_lib.classification.circle_posterior import posterior_on_circle
 from icl_lib.classification.contexts import ContextTask, Examples, SphereClassification
-from icl_lib.classification.descent import check_context, cross_entropy, fit_rate, minimise_over_widths
+from icl_lib.classification.descent import (
+    check_context,
+    cross_entropy,
+    fit_rate,
+    linear_classifier_descent,
+    minimise_over_widths,
+)
 from icl_lib.classification.kernels import SOFTMAX
 from icl_lib.classification.stacks import least_squares_steps, unseen_contexts
 from icl_lib.running.checked import checked
@@ -27,19 +35,26 @@ from icl_lib.running.validation import (
     check_tuple,
 )
 
-# Numbers that a search tries; the rate and the gain are searched at each of them.
-WIDTHS = (0.5, 2.0, 6.0, 15.0, 40.0)
-RIDGES = (1e-3, 1e-2, 1e-1)
-RATES = (0.05, 50.0)
+# Between which a search looks for a width, a rate and a penalty, and the ridges that are tried.
+WIDTHS = (0.1, 200.0)
+RATES = (0.05, 200.0)
 PENALTIES = (1e-5, 1.0)
+RIDGES = (1e-3, 1e-2, 1e-1)
+
+
+class Fitted(NamedTuple):
+    """A rival with its loss in tuning."""
+
+    loss: float
+    predict: ladder.Predictor
 
 
 @dataclass(frozen=True)
 class StackRivals:
     """Tune every rival on `tuning` contexts of what a stack is trained on, and predict the contexts of its test.
 
-    Of steps there are so many as the `layers`. Where `sweeps` is not 0 the posterior is sampled with so many, for a
-    `SphereClassification` in the plane without variations.
+    Of steps there are so many as the `layers`. Where `draws` is not 0 the posterior is sampled with so many, for an odd
+    number of classes of a `SphereClassification` on the circle without variations.
     """
 
     task: ContextTask
@@ -47,7 +62,7 @@ class StackRivals:
     repetitions: int = 5
     tuning: int = 200
     test: int = 400
-    sweeps: int = 0
+    draws: int = 0
     seed: int = 0
     device: str = "auto"
 
@@ -58,12 +73,15 @@ class StackRivals:
             check_count("layers", layers)
         for name in ("repetitions", "tuning", "test"):
             check_integer(name, getattr(self, name), 1)
-        check_integer("sweeps", self.sweeps, 0)
+        check_integer("draws", self.draws, 0)
         plain = isinstance(self.task, SphereClassification) and self.task == SphereClassification(
             self.task.n, 2, self.task.classes
         )
-        if self.sweeps and not plain:
-            raise ValueError(f"sweeps must be 0 but for plain classes on the circle, got {self.sweeps} for {self.task}")
+        if self.draws and not (plain and self.task.classes % 2):
+            raise ValueError(
+                "draws must be 0 but for an odd number of plain classes on the circle, "
+                f"got {self.draws} for {self.task}"
+            )
         check_integer("seed", self.seed, 0)
         check_choice("device", self.device, DEVICES)
 
@@ -81,10 +99,11 @@ class StackRivals:
     def _tuned(self, task: ContextTask) -> dict[str, ladder.Predictor]:
         tune = task.sample(self.tuning, stream(self.seed, "tune/stack"), dtype=torch.float64)
         rivals: dict[str, ladder.Predictor] = {}
+        own = cross_entropy_steps(tune, max(self.layers))
         for K in self.layers:
-            rivals[f"{K} cross-entropy"] = ladder.linear_steps(tune, K)
-            rivals[f"{K} least squares"] = least_squares(tune, K, None)
-            rivals[f"{K} smoothing"] = least_squares(tune, K, WIDTHS)
+            rivals[f"{K} cross-entropy"] = own[K - 1]
+            rivals[f"{K} least squares"] = least_squares(tune, K)
+            rivals[f"{K} smoothing"] = smoothing(tune, K)
             rivals[f"{K} preconditioned"] = preconditioned(tune, K)
             rivals[f"{K} Newton"] = newton(tune, K)
             rivals[f"{K} kernel"] = ladder.kernel_steps(tune, K)
@@ -95,12 +114,10 @@ class StackRivals:
     def _predicted(self, repetition: int, rivals: dict[str, ladder.Predictor]) -> dict[str, Tensor]:
         context = unseen_contexts(self.task, self.test, self.seed, repetition)
         p = {name: predict(context).exp() for name, predict in rivals.items()}
-        if self.sweeps and isinstance(self.task, SphereClassification):
-            # The same contexts, with the class vectors behind them.
-            same = stream(self.seed, "test/stack", repetition)
-            _, w = self.task.sample_with_classes(self.test, same, dtype=torch.float64)
-            chain = stream(self.seed, "test/stack/chain", repetition)
-            p["posterior"] = posterior_in_balance(*context[:3], w, self.sweeps, chain)
+        if self.draws:
+            p["posterior"] = posterior_on_circle(
+                *context[:3], self.draws, stream(self.seed, "test/posterior", repetition)
+            )
         return p
 
 
@@ -142,35 +159,79 @@ def _searched(predictor: Callable[[float], ladder.Predictor], tune: Examples, wi
     return minimise_over_widths(lambda number: _loss(predictor(number), tune), *within)
 
 
-def least_squares(tune: Examples, steps: int, widths: Sequence[float] | None) -> ladder.Predictor:
-    """Steps of least squares, rate and gain tuned: with the linear kernel, or softmax's own with one of the `widths`.
+def cross_entropy_steps(tune: Examples, most: int) -> list[ladder.Predictor]:
+    """1, …, `most` steps of linear classification with a rate of its own each.
 
-    They are what linear and softmax stacks can be. See `prop-stack-steps`.
+    The loss has several valleys in the rates: a quasi-Newton search in log rates starts from the rates for one step
+    less and a small one added, and from equal ones; the better is kept.
     """
 
-    def kernel(context: Examples, beta: float | None) -> tuple[Tensor, Tensor]:
-        among, of_query = context.x @ context.x.mT, (context.x @ context.x_query.unsqueeze(-1)).squeeze(-1)
-        if beta is None:
-            return among / context.x.shape[-2], of_query / context.x.shape[-2]
-        return torch.softmax(beta * among, dim=-1), torch.softmax(beta * of_query, dim=-1)
+    def loss(logarithms: Sequence[float]) -> tuple[float, list[float]]:
+        t = torch.tensor(logarithms, dtype=torch.float64, requires_grad=True)
+        W = linear_classifier_descent(tune.x, tune.y, t.exp())
+        value = cross_entropy((W @ tune.x_query.unsqueeze(-1)).squeeze(-1), tune.y_query).mean()
+        (slope,) = torch.autograd.grad(value, t)
+        return value.item(), slope.tolist()
 
-    def fitted(beta: float | None) -> tuple[float, ladder.Predictor]:
-        grams = kernel(tune, beta)
+    def of(rates: Sequence[float]) -> ladder.Predictor:
+        told = torch.tensor(rates, dtype=torch.float64)
+        return lambda context: _of_weights(linear_classifier_descent(context.x, context.y, told), context)
 
-        def at(rate: float) -> tuple[tuple[float, ...], float]:
-            return fit_rate(least_squares_steps(*grams, tune.y, rate, steps).unsqueeze(-1), tune.y_query)
+    found = [_searched(lambda rate: of([rate]), tune, RATES)]
+    predictors = [of(found)]
+    for K in range(2, most + 1):
+        starts = [*found, RATES[0]], [found[0] / K] * K
+        ends = [minimize(loss, numpy.log(start), jac=True, method="L-BFGS-B") for start in starts]
+        found = numpy.exp(min(ends, key=lambda end: end.fun).x).tolist()
+        predictors.append(of(found))
+    return predictors
 
-        # One step has but the product of rate and gain.
-        rate = 1.0 if steps == 1 else minimise_over_widths(lambda rate: at(rate)[1], *RATES)
-        (gain,), loss = at(rate)
 
-        def predict(context: Examples) -> Tensor:
-            return torch.log_softmax(gain * least_squares_steps(*kernel(context, beta), context.y, rate, steps), dim=-1)
+def _boosted(tune: Examples, steps: int, kernel: Callable[[Examples], tuple[Tensor, Tensor]]) -> Fitted:
+    """Steps of least squares with a kernel, one rate and the gain tuned, and the loss in tuning."""
+    grams = kernel(tune)
 
-        return loss, predict
+    def at(rate: float) -> tuple[tuple[float, ...], float]:
+        return fit_rate(least_squares_steps(*grams, tune.y, rate, steps).unsqueeze(-1), tune.y_query)
 
-    tried = [fitted(beta) for beta in (widths or (None,))]
-    return min(tried, key=lambda one: one[0])[1]
+    # One step has but the product of rate and gain.
+    rate = 1.0 if steps == 1 else minimise_over_widths(lambda rate: at(rate)[1], *RATES)
+    (gain,), loss = at(rate)
+
+    def predict(context: Examples) -> Tensor:
+        return torch.log_softmax(gain * least_squares_steps(*kernel(context), context.y, rate, steps), dim=-1)
+
+    return Fitted(loss, predict)
+
+
+def _inner_products(context: Examples) -> tuple[Tensor, Tensor]:
+    return context.x @ context.x.mT, (context.x @ context.x_query.unsqueeze(-1)).squeeze(-1)
+
+
+def least_squares(tune: Examples, steps: int) -> ladder.Predictor:
+    """Steps of least squares of a linear classifier, rate and gain tuned: what linear layers can be.
+
+    See `prop-stack-steps`.
+    """
+
+    def kernel(context: Examples) -> tuple[Tensor, Tensor]:
+        among, of_query = _inner_products(context)
+        return among / context.x.shape[-2], of_query / context.x.shape[-2]
+
+    return _boosted(tune, steps, kernel).predict
+
+
+def smoothing(tune: Examples, steps: int) -> ladder.Predictor:
+    """The same with softmax's own kernel, its width tuned too: what softmax layers can be. See `prop-stack-steps`."""
+
+    def of(beta: float) -> Fitted:
+        def kernel(context: Examples) -> tuple[Tensor, Tensor]:
+            among, of_query = _inner_products(context)
+            return torch.softmax(beta * among, dim=-1), torch.softmax(beta * of_query, dim=-1)
+
+        return _boosted(tune, steps, kernel)
+
+    return of(minimise_over_widths(lambda beta: of(beta).loss, *WIDTHS)).predict
 
 
 def preconditioned(tune: Examples, steps: int) -> ladder.Predictor:

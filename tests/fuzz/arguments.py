@@ -190,10 +190,9 @@ def _posterior(source: Source) -> dict[str, Any]:
     return {"x": x, "y": y, "x_query": x_query, "w": w, "sweeps": 3}
 
 
-def _posterior_in_balance(source: Source) -> dict[str, Any]:
-    task = SphereClassification(4, 2, 2)
-    (x, y, x_query, _), w = task.sample_with_classes(3, source.generator, dtype=source.dtype)
-    return {"x": x, "y": y, "x_query": x_query, "w": w, "sweeps": 3}
+def _posterior_on_circle(source: Source) -> dict[str, Any]:
+    context = SphereClassification(6, 2, 3).sample(3, source.generator, dtype=source.dtype)
+    return {"x": context.x, "y": context.y, "x_query": context.x_query, "draws": 3}
 
 
 def _stack(source: Source) -> dict[str, Any]:
@@ -263,7 +262,7 @@ GIVEN: dict[str, Given] = {
     "classification.classifiers.logistic_regression": _labelled(3),
     "classification.classifiers.kernel_logistic_regression": _labelled(3),
     "classification.classifiers.posterior": _posterior,
-    "classification.classifiers.posterior_in_balance": _posterior_in_balance,
+    "classification.circle_posterior.posterior_on_circle": _posterior_on_circle,
     "classification.stacks.Stack": _words(attention="softmax"),
     "classification.stacks.stacked_logits": _stack,
     "classification.stacks.least_squares_stack": _words(kind="softmax"),

@@ -54,7 +54,7 @@ NOT_CALLED = {
         ),
         "classification.real_data": "halves on_sphere",
         "classification.regimes": "fitted_cells",
-        "classification.stack_rivals": "least_squares preconditioned newton",
+        "classification.stack_rivals": "cross_entropy_steps least_squares smoothing preconditioned newton",
         "classification.stacks": "train_stack unseen_contexts",
         "linear_regression": "train_layers tune_rate test_repetition",
         "softmax_regression.closeness": (
