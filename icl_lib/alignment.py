@@ -5,6 +5,8 @@ Softmax regression: predictions f (..., n) of a query document whose word j ente
 for every word. It is n × n × d and never formed: inner products cost O(n + d).
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -68,9 +70,28 @@ def jacobian_product(f: Tensor, f2: Tensor) -> Tensor:
     return (both * torch.addcmul(apart, others(f), others(f2))).sum(-1)
 
 
-def _products(f: Tensor, w: Tensor, f2: Tensor, w2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """⟨J, J⟩, ⟨J, J'⟩ and ⟨J', J'⟩, each ⟨w, w'⟩ tr(J_f J_f') of its two, shapes that broadcast to (...)."""
-    return (
+class Products(NamedTuple):
+    """⟨J, J⟩, ⟨J, J'⟩ and ⟨J', J'⟩ of two sensitivities, shapes that broadcast to (...)."""
+
+    own: Tensor
+    cross: Tensor
+    own2: Tensor
+
+    @property
+    def diff(self) -> Tensor:
+        """‖J − J'‖_F; exact to about √ε times ‖J‖."""
+        return (self.own - 2 * self.cross + self.own2).clamp_min(0).sqrt()
+
+    @property
+    def cos(self) -> Tensor:
+        """⟨J, J'⟩ / (‖J‖ ‖J'‖); 0 where one vanishes."""
+        # Two roots and not that of the product, which underflows long before they do.
+        return _ratio(self.cross, self.own.sqrt() * self.own2.sqrt())
+
+
+def _products(f: Tensor, w: Tensor, f2: Tensor, w2: Tensor) -> Products:
+    """Each is ⟨w, w'⟩ tr(J_f J_f') of its two."""
+    return Products(
         jacobian_product(f, f) * w.square().sum(-1),
         jacobian_product(f, f2) * (w * w2).sum(-1),
         jacobian_product(f2, f2) * w2.square().sum(-1),
@@ -84,7 +105,7 @@ def model_diff(f: Tensor, w: Tensor, f2: Tensor, w2: Tensor) -> Tensor:
     `f`, `f2` (..., n) predictions, `w`, `w2` (..., d) directions. The norm comes from inner products, so it is
     exact to about √ε times ‖J‖: use float64 where the two are close. See `sec-closeness-metrics`.
     """
-    return _diff(*_products(f, w, f2, w2))
+    return _products(f, w, f2, w2).diff
 
 
 @checked("f: ... n, w: ... d, f2: ... n, w2: ... d")
@@ -93,23 +114,14 @@ def model_cos(f: Tensor, w: Tensor, f2: Tensor, w2: Tensor) -> Tensor:
 
     See `sec-closeness-metrics`.
     """
-    return _cos(*_products(f, w, f2, w2))
+    return _products(f, w, f2, w2).cos
 
 
 @checked("f: ... n, w: ... d, f2: ... n, w2: ... d")
 def model_diff_and_cos(f: Tensor, w: Tensor, f2: Tensor, w2: Tensor) -> tuple[Tensor, Tensor]:
     """`model_diff` and `model_cos`, for little more than the price of one. See `sec-closeness-metrics`."""
     products = _products(f, w, f2, w2)
-    return _diff(*products), _cos(*products)
-
-
-def _diff(own: Tensor, cross: Tensor, own2: Tensor) -> Tensor:
-    return (own - 2 * cross + own2).clamp_min(0).sqrt()
-
-
-def _cos(own: Tensor, cross: Tensor, own2: Tensor) -> Tensor:
-    # Two roots and not that of the product, which underflows long before they do.
-    return _ratio(cross, own.sqrt() * own2.sqrt())
+    return products.diff, products.cos
 
 
 @checked("J: ... C d, J2: ... C d")

@@ -4,7 +4,7 @@ from icl_lib.bounds import (
     both_sides,
     closeness,
     cumulants,
-    curvature,
+    curvature_inequalities,
     landscape,
     published,
     self_concordance,
@@ -20,7 +20,7 @@ ALL: tuple[Inequality, ...] = (
     *self_concordance.INEQUALITIES,
     *both_sides.INEQUALITIES,
     *closeness.INEQUALITIES,
-    *curvature.INEQUALITIES,
+    *curvature_inequalities.INEQUALITIES,
     *landscape.INEQUALITIES,
 )
 

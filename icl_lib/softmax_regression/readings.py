@@ -249,13 +249,14 @@ def test_repetition(
     f_start, _ = _predict(A_query, x0)
     f_gd, J_gd = _predict(A_query, x0 + rate * h)
     f_far, J_far = _predict(A_query, x0 + 3 * rate * h)
+    model_diff, model_cos = word_sensitivity.model_diff_and_cos(J_sa, J_gd)
     measured = {
         "loss_sa": _loss(f_sa, b),
         "loss_gd": _loss(f_gd, b),
         "loss_uniform": _loss(torch.full_like(b, 1 / config.n), b),
         "preds_diff": alignment.preds_diff(f_sa, f_gd.expand_as(f_sa)),
-        "model_diff": word_sensitivity.model_diff(J_sa, J_gd),
-        "model_cos": word_sensitivity.model_cos(J_sa, J_gd),
+        "model_diff": model_diff,
+        "model_cos": model_cos,
         "gd_shift": alignment.preds_diff(f_gd, f_start),
         "control_threefold_diff": alignment.preds_diff(f_far, f_gd),
         "control_threefold_cos": word_sensitivity.model_cos(J_far, J_gd),

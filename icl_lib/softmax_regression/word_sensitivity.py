@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from icl_lib.alignment import others, without_largest
+from icl_lib.alignment import Products, others, without_largest
 from icl_lib.running.checked import checked
 
 LAYOUT = "J.p: ... n, J.q: ... n, J.w: ... words d, J2.p: ... n, J2.q: ... n, J2.w: ... words_2 d"
@@ -63,18 +63,18 @@ def _diagonal(J: Sensitivity) -> Tensor:
     return torch.where(J.p == J.q, J.p * others(J.q), J.p - J.q.square())
 
 
-@checked(LAYOUT)
-def model_diff(J: Sensitivity, J2: Sensitivity) -> Tensor:
-    """Model Diff ‖J − J'‖_F, shape (...); exact to about √ε times ‖J‖, as it comes from inner products.
-
-    See `sec-closeness-metrics`.
-    """
-    return (product(J, J) - 2 * product(J, J2) + product(J2, J2)).clamp_min(0).sqrt()
+def _products(J: Sensitivity, J2: Sensitivity) -> Products:
+    return Products(product(J, J), product(J, J2), product(J2, J2))
 
 
 @checked(LAYOUT)
 def model_cos(J: Sensitivity, J2: Sensitivity) -> Tensor:
     """Model Cos ⟨J, J'⟩ / (‖J‖ ‖J'‖), shape (...); 0 where a sensitivity vanishes. See `sec-closeness-metrics`."""
-    norms = product(J, J).sqrt() * product(J2, J2).sqrt()
-    cosine = product(J, J2) / norms.clamp_min(torch.finfo(norms.dtype).tiny)
-    return torch.where(norms > 0, cosine, torch.zeros_like(cosine))
+    return _products(J, J2).cos
+
+
+@checked(LAYOUT)
+def model_diff_and_cos(J: Sensitivity, J2: Sensitivity) -> tuple[Tensor, Tensor]:
+    """Model Diff ‖J − J'‖_F, exact to about √ε times ‖J‖, and `model_cos`, shape (...). See `sec-closeness-metrics`."""
+    products = _products(J, J2)
+    return products.diff, products.cos

@@ -23,8 +23,8 @@ ROOMS = {
     ),
     "classification.": ("contexts", "descent", "exponential_features", "fitted_steps", "head", "kernels"),
     "bounds.": (
-        *("both_sides", "certificate", "closeness", "cumulants", "curvature", "inequality", "intervals", "landscape"),
-        *("newton", "published", "search", "sharp", "shifts", "spread", "tightness"),
+        *("both_sides", "certificate", "closeness", "cumulants", "curvature", "curvature_inequalities", "inequality"),
+        *("intervals", "landscape", "newton", "published", "search", "sharp", "shifts", "spread", "tightness"),
     ),
 }
 SCIENCE = [f"icl_lib.{room}{name}" for room, names in ROOMS.items() for name in names]

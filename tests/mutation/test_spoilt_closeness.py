@@ -14,7 +14,7 @@ CHANGES = {
         "return 1.01 * torch.linalg.vector_norm(p - q, dim=-1)",
     ),
     "overlap of sensitivities": Change("alignment.py", "torch.addcmul(apart,", "torch.addcmul(1.01 * apart,"),
-    "Model Diff": Change("alignment.py", "own - 2 * cross", "own - 1.98 * cross"),
+    "Model Diff": Change("alignment.py", "self.own - 2 * self.cross", "self.own - 1.98 * self.cross"),
     "length of x": Change("reduced_sampling.py", "size = length * (task.scale", "size = length * (1.01 * task.scale"),
     "length of the residual": Change(
         "reduced_sampling.py", ".square_().sub_(1 / task.n)", ".square_().sub_(1.01 / task.n)"
