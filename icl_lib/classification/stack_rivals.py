@@ -267,7 +267,7 @@ def preconditioned_steps(x: Tensor, y: Tensor, rate: float, ridge: float, steps:
     n, d = x.shape[-2:]
     moments = x.mT @ x / n + ridge * torch.eye(d, dtype=x.dtype, device=x.device)
     whitened = torch.linalg.solve(moments, x.mT).mT
-    W = torch.zeros(*y.shape[:-2], y.shape[-1], d, dtype=x.dtype, device=x.device)
+    W = torch.zeros(y.shape[-1], d, dtype=x.dtype, device=x.device)
     for _ in range(steps):
         W = W + (rate / n) * (y - torch.softmax(x @ W.mT, dim=-1)).mT @ whitened
     return W
@@ -283,7 +283,8 @@ def newton_steps(x: Tensor, y: Tensor, ridge: float, steps: int) -> Tensor:
     check_number("ridge", ridge, above=0)
     check_count("steps", steps)
     n, d, classes = x.shape[-2], x.shape[-1], y.shape[-1]
-    W = torch.zeros(*y.shape[:-2], classes, d, dtype=x.dtype, device=x.device)
+    lead = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    W = torch.zeros(*lead, classes, d, dtype=x.dtype, device=x.device)
     identity = torch.eye(classes * d, dtype=x.dtype, device=x.device)
     for _ in range(steps):
         p = torch.softmax(x @ W.mT, dim=-1)

@@ -157,8 +157,9 @@ def stacked_logits(kind: str, context: Examples, weights: StackWeights) -> Tenso
     """
     check_choice("kind", kind, KINDS)
     n, classes = context.y.shape[-2:]
-    queries = torch.nn.functional.pad(context.x_query, (0, classes))
-    tokens = torch.cat([torch.cat([context.x, context.y], dim=-1), queries], dim=-2)
+    lead = torch.broadcast_shapes(*(part.shape[:-2] for part in context[:3]))
+    x, y, x_query = (part.expand(*lead, *part.shape[-2:]) for part in context[:3])
+    tokens = torch.cat([torch.cat([x, y], dim=-1), torch.nn.functional.pad(x_query, (0, classes))], dim=-2)
     check_last_dimensions("weights.W_Q", weights.W_Q, e=tokens.shape[-1], e_=tokens.shape[-1])
     mask = torch.arange(tokens.shape[-2], device=tokens.device) < n
     scale = 1 / n if kind == "linear" else 1.0

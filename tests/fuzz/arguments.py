@@ -191,8 +191,8 @@ def _posterior(source: Source) -> dict[str, Any]:
 
 
 def _posterior_on_circle(source: Source) -> dict[str, Any]:
-    context = SphereClassification(6, 2, 3).sample(3, source.generator, dtype=source.dtype)
-    return {"x": context.x, "y": context.y, "x_query": context.x_query, "draws": 3}
+    context = SphereClassification(30, 2, 3).sample(3, source.generator, dtype=source.dtype)
+    return {"x": context.x, "y": context.y, "x_query": context.x_query, "draws": 60}
 
 
 def _stack(source: Source) -> dict[str, Any]:
