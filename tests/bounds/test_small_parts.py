@@ -3,10 +3,11 @@
 import math
 from fractions import Fraction
 
+import numpy
 import pytest
 import torch
 
-from icl_lib.bounds import certificate, cumulants, search, sharp
+from icl_lib.bounds import certificate, cumulants, curvature_inequalities, intervals, landscape, search, sharp
 from icl_lib.bounds.inequality import Inequality, Setting
 from tests.bound_settings import make
 
@@ -40,6 +41,15 @@ def test_two_words_that_change_places_attain_the_bounds_on_the_largest_change() 
     for key in ("tanh-tv", "tanh-l2", "half-l2", "max-osc", "one-osc"):
         ratio = float(named[key].left(p) / named[key].right(p))
         assert 0.9999 < ratio <= 1 + 1e-12, key
+
+
+def test_two_words_attain_the_bound_on_the_gradient_for_any_target() -> None:
+    one = vectors([1.0])
+    A = vectors([1.0], [-1.0]).unsqueeze(0)
+    p = Setting(A, 2 * A, 1e-4 * one, one, vectors([0.5, 0.5]), one[0], one[0], one[0])
+    named = {statement.key: statement for statement in curvature_inequalities.GRADIENTS}
+    ratio = float(named["gradient-any-target"].left(p) / named["gradient-any-target"].right(p))
+    assert 0.9999 < ratio <= 1 + 1e-12
 
 
 def rearranged(p: Setting) -> Setting:
@@ -101,3 +111,21 @@ def test_a_polynomial_that_is_its_limit_everywhere_is_proved_at_once() -> None:
 def test_the_largest_value_at_a_vertex_is_told() -> None:
     found = certificate.prove({(4, 0, 0, 0): 3, (0, 4, 0, 0): 7}, Fraction(7))
     assert (found.proved, found.attained) == (True, 7)
+
+
+def test_a_box_is_done_as_soon_as_its_bound_is_the_float_below_the_limit() -> None:
+    """The bound of the first box, which reaches 1 in a corner, rounded up."""
+    top = float(intervals.upper_bound({(4, 0, 0, 0): 1}, numpy.zeros((4, 1)), numpy.ones((4, 1)))[0])
+    found = intervals.prove({(4, 0, 0, 0): 1}, Fraction(math.nextafter(top, 2)))
+    assert (found.proved, found.boxes) == (True, 1)
+    assert intervals.prove({(4, 0, 0, 0): 1}, Fraction(top), most=10_000).boxes > 1
+
+
+def test_descent_is_caught_where_it_ends_above_the_target_and_undecided_where_the_loss_is_flat() -> None:
+    """The target wants the outer words more than any f = softmax(Ax) can; 0 is the minimum, by symmetry."""
+    A, b = vectors([1.0], [0.0], [-1.0]), vectors([0.5, 0.0, 0.5])
+    found = landscape.caught_from_zero(A[None], b)
+    assert (found.caught.tolist(), found.undecided.tolist()) == ([True], [False])
+    # A second dimension that no word has: there the loss does not change.
+    found = landscape.caught_from_zero(torch.nn.functional.pad(A, (0, 1))[None], b)
+    assert (found.caught.tolist(), found.undecided.tolist()) == ([False], [True])

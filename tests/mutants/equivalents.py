@@ -12,6 +12,12 @@ REASONS: dict[tuple[str, str, str, str], str] = {
         "norms >= 0",
     ): "Where a norm is 0 so is the product, and with it the quotient.",
     (
+        "bounds.curvature",
+        "for _ in range(60):",
+        "60",
+        "61",
+    ): "Sixty halvings of an interval of length 40 leave nothing that a float tells apart.",
+    (
         "classification.exponential_features",
         "scale = [math.sqrt(beta ** k / math.factorial(k)) for k in range(degree + 1)]",
         "1",
