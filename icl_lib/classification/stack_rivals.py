@@ -1,6 +1,7 @@
 """What a stack of attention layers may resemble: so many steps of one kind or another, and the posterior."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -181,7 +182,8 @@ def cross_entropy_steps(tune: Examples, most: int) -> list[ladder.Predictor]:
     predictors = [of(found)]
     for K in range(2, most + 1):
         starts = [*found, RATES[0]], [found[0] / K] * K
-        ends = [minimize(loss, numpy.log(start), jac=True, method="L-BFGS-B") for start in starts]
+        within = [(math.log(RATES[0] / 100), math.log(10 * RATES[1]))] * K
+        ends = [minimize(loss, numpy.log(start), jac=True, method="L-BFGS-B", bounds=within) for start in starts]
         found = numpy.exp(min(ends, key=lambda end: end.fun).x).tolist()
         predictors.append(of(found))
     return predictors
