@@ -113,6 +113,11 @@ def test_line_search_reaches_the_minimiser_that_newton_finds() -> None:
     assert bool((slow.operations[-1] > fast.operations[-1]).all())
 
 
+def test_operations_of_an_iteration() -> None:
+    """Products of A with a vector 2nd each way, its Gram matrix, the softmax, and a decomposition of a d × d matrix."""
+    assert newton_operations(5, 4) == gradient_operations(5, 4) + 2 * 20 + 10 * 5 + 4 * 80 + 6 * 20 + 9 * 64
+
+
 def test_operations_are_counted() -> None:
     documents = _documents(20, 3, 1)
     x0 = torch.zeros(1, 3, dtype=torch.float64)

@@ -477,3 +477,10 @@ def test_bad_fits_and_rows_are_refused():
         Row.of(*(torch.zeros(3, 4, 4),) * 3, d=3)
     with pytest.raises(ValueError, match="kind must be one of"):
         logits("cubic", torch.zeros(2, 5, 3), torch.zeros(2, 3), Row(torch.zeros(3, 5), torch.zeros(2, 5)))
+
+
+def test_where_a_head_separates_all_contexts_its_rate_is_that_of_the_ridge() -> None:
+    """Two classes whose logits differ by η: the loss falls for ever, but for 1/(1 + e^η) = 1e-7 · η."""
+    features, y = torch.tensor([[[1.0], [0.0]]]), torch.tensor([[1.0, 0.0]])
+    (eta,), _ = fit_rate(features, y)
+    assert 1 / (1 + math.exp(eta)) == pytest.approx(1e-7 * eta, rel=5e-3)
