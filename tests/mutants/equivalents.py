@@ -13,6 +13,12 @@ REASONS: dict[tuple[str, str, str, str], str] = {
     ): "Where a norm is 0 so is the product, and with it the quotient.",
     (
         "bounds.curvature",
+        "low, high = (torch.zeros_like(spread), torch.full_like(spread, 40.0))",
+        "40.0",
+        "40.8",
+    ): "The end of a search for an r that is below log n.",
+    (
+        "bounds.curvature",
         "for _ in range(60):",
         "60",
         "61",

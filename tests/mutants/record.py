@@ -21,7 +21,10 @@ ROOMS = {
         *("blocks", "covariance", "descent_rate", "documents", "layers", "population", "problem", "reading_layers"),
         *("reduced_sampling", "rivals", "word_sensitivity"),
     ),
-    "classification.": ("contexts", "descent", "exponential_features", "fitted_steps", "head", "kernels"),
+    "classification.": (
+        *("circle_posterior", "contexts", "descent", "exponential_features", "fitted_steps", "head", "kernels"),
+        *("stack_rivals", "stacks"),
+    ),
     "bounds.": (
         *("both_sides", "certificate", "closeness", "cumulants", "curvature", "curvature_inequalities", "inequality"),
         *("intervals", "landscape", "newton", "published", "search", "sharp", "shifts", "spread", "tightness"),
