@@ -12,7 +12,7 @@ from icl_lib.classification import ladder
 from icl_lib.classification.circle import Arcs
 from icl_lib.classification.circle_posterior import posterior_on_circle
 from icl_lib.classification.contexts import Examples, SphereClassification
-from icl_lib.classification.descent import cross_entropy, linear_classifier_step, linear_classifier_steps
+from icl_lib.classification.descent import cross_entropy, fit_rate, linear_classifier_step, linear_classifier_steps
 from icl_lib.classification.few_shot import FewShot
 from icl_lib.classification.kernels import LINEAR, SOFTMAX
 from icl_lib.classification.stack_rivals import (
@@ -194,6 +194,10 @@ def test_rivals_are_tuned_to_no_worse_than_what_they_contain() -> None:
     assert loss(smoothing(tune, 2)) < loss(smoothing(tune, 1)) - 0.005
     assert loss(preconditioned(tune, 2)) < linear - 0.002
     assert loss(newton(tune, 4)) < loss(newton(tune, 1)) - 0.005
+    # The rate is searched too: at a rate of 1 two steps are hardly more than one.
+    of_query = (tune.x @ tune.x_query.unsqueeze(-1)).squeeze(-1)
+    fixed = least_squares_steps(tune.x @ tune.x.mT / 20, of_query / 20, tune.y, 1.0, 2).unsqueeze(-1)
+    assert loss(least_squares(tune, 2)) < fit_rate(fixed, tune.y_query)[1] - 0.001
     own = [loss(predict) for predict in cross_entropy_steps(tune, 3)]
     assert own[0] == pytest.approx(linear, abs=1e-5)
     assert own[2] < own[1] + 1e-6 < own[0] - 0.002

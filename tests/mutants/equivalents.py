@@ -30,6 +30,12 @@ REASONS: dict[tuple[str, str, str, str], str] = {
         "2",
     ): "One scale more is computed and never used.",
     (
+        "classification.stacks",
+        "context = Examples(*(torch.stack(part) for part in zip(*drawn, strict=True)))",
+        "True",
+        "False",
+    ): "Every draw has the four parts of its type.",
+    (
         "softmax_regression.blocks",
         "for part, A in zip(x, _documents(task, sizes, generator), strict=True):",
         "True",
