@@ -1,5 +1,6 @@
 """The training step of classification beside the cost of drawing its data, and beside the authors' way to take one."""
 
+import itertools
 import sys
 from collections.abc import Mapping
 
@@ -9,7 +10,7 @@ from benchmarks.contestants import Steps
 from benchmarks.settings import AUTHORS, DATA, OURS, TRAINING
 from benchmarks.timing import race, ratios, spread, waiting
 from icl_lib.attention import KINDS
-from icl_lib.classification.closeness import paper_scale, train_weights
+from icl_lib.classification.closeness import batches, paper_scale, train_weights
 from icl_lib.classification.contexts import SphereClassification
 from icl_lib.running.streams import stream
 
@@ -25,11 +26,13 @@ def rows(device: torch.device, *, small: bool = False) -> list[dict[str, object]
     task = SMALL if small else TASK
     found: list[dict[str, object]] = []
     for kind in KINDS:
+        config = paper_scale(task, kind)
+        sizes = {"batch": config.batch, "repetitions": config.repetitions}
         entries = {TRAINING: _training(task, kind, device), DATA: _draw(task, kind, device)}
         seconds = race(entries, 2 if small else 9, waiting(device))
         for name in seconds:
             times, ratio = spread(seconds[name]), ratios(seconds, name, DATA)
-            found.append({"sweep": "classification", **_sizes(task), "kind": kind, "contestant": name})
+            found.append({"sweep": "classification", **_sizes(task), **sizes, "kind": kind, "contestant": name})
             found[-1] |= {"seconds": times, "ratio": ratio}
             print(f"{kind} {name} {1e3 * times['median']:.2f} ms, {ratio['median']:.2f} × its data", flush=True)
     return found
@@ -85,12 +88,12 @@ def _training(task: SphereClassification, kind: str, device: torch.device, **siz
 
 
 def _draw(task: SphereClassification, kind: str, device: torch.device, **sizes: int) -> Steps:
+    """The contexts as the training draws them, for several updates at once where those are small."""
     config = paper_scale(task, kind, **sizes)
     generators = [stream(0, "train", r, device) for r in range(config.repetitions)]
 
     def draw(steps: int) -> None:
-        for _ in range(steps):
-            for generator in generators:
-                task.sample_every_query(config.batch, generator, device)
+        for _ in itertools.islice(batches(config, generators, device), steps):
+            pass
 
     return draw

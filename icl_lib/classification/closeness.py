@@ -181,10 +181,10 @@ def train_weights_together(
     """The same for every one of configs with the same `draws`, on the same contexts."""
     first = configs[0]
     generators = [stream(first.seed, "train", r, device) for r in range(first.repetitions)]
-    batches = _batches(first, generators, device)
+    drawn = batches(first, generators, device)
     members = [_member(config, device) for config in configs]
     alike = generators if first.task.draws_alike else None
-    return training.train_together(members, lambda: next(batches), record_at, alike)
+    return training.train_together(members, lambda: next(drawn), record_at, alike)
 
 
 def _member(config: ClassifierCloseness, device: torch.device) -> training.Member:
@@ -200,7 +200,7 @@ def _member(config: ClassifierCloseness, device: torch.device) -> training.Membe
     return training.Member(start, gradient, config.optimiser)
 
 
-def _batches(
+def batches(
     config: ClassifierCloseness, generators: list[torch.Generator], device: torch.device
 ) -> Iterator[tuple[Tensor, ...]]:
     """What each update sees, without end: tokens (R, B, e, T), queries (R, B, Q, d) and their labels (R, B, Q, C)."""
