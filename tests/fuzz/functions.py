@@ -47,7 +47,7 @@ NOT_CALLED = {
     },
     EXPERIMENT: {
         "classification.authors": "fits_at",
-        "classification.closeness": "train_weights train_weights_together fit_step tuning_contexts measure",
+        "classification.closeness": "batches train_weights train_weights_together fit_step tuning_contexts measure",
         "classification.ladder": (
             "one_step of_fit nearest_mean nearest_neighbours linear_steps kernel_steps logistic_regression "
             "kernel_logistic_regression"
