@@ -90,11 +90,11 @@ class StackRivals:
         """`p` over (repetition, rival, context, class), and the `label` of each query. Arithmetic is the CPU's."""
         tasks = [self.task.of_repetition(repetition) for repetition in range(self.repetitions)]
         tuned = {task: self._tuned(task) for task in dict.fromkeys(tasks)}
-        rows = [self._predicted(repetition, tuned[task]) for repetition, task in enumerate(tasks)]
+        asked = [unseen_contexts(self.task, self.test, self.seed, r) for r in range(self.repetitions)]
+        rows = [self._predicted(r, asked[r], tuned[task]) for r, task in enumerate(tasks)]
         p = torch.stack([torch.stack(list(row.values())) for row in rows])
-        asked = [unseen_contexts(self.task, self.test, self.seed, r).y_query for r in range(self.repetitions)]
         axes = ("repetition", "rival", "context", "class")
-        label = (("repetition", "context"), torch.stack(asked).argmax(-1).numpy())
+        label = (("repetition", "context"), torch.stack([context.y_query for context in asked]).argmax(-1).numpy())
         return xarray.Dataset({"p": (axes, p.numpy()), "label": label}, coords={"rival": list(rows[0])})
 
     def _tuned(self, task: ContextTask) -> dict[str, ladder.Predictor]:
@@ -112,8 +112,7 @@ class StackRivals:
         rivals["nearest neighbours"] = ladder.nearest_neighbours(tune)
         return rivals
 
-    def _predicted(self, repetition: int, rivals: dict[str, ladder.Predictor]) -> dict[str, Tensor]:
-        context = unseen_contexts(self.task, self.test, self.seed, repetition)
+    def _predicted(self, repetition: int, context: Examples, rivals: dict[str, ladder.Predictor]) -> dict[str, Tensor]:
         p = {name: predict(context).exp() for name, predict in rivals.items()}
         if self.draws:
             p["posterior"] = posterior_on_circle(

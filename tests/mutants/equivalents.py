@@ -18,12 +18,6 @@ REASONS: dict[tuple[str, str, str, str], str] = {
         "40.8",
     ): "The end of a search for an r that is below log n.",
     (
-        "bounds.curvature",
-        "for _ in range(60):",
-        "60",
-        "61",
-    ): "Sixty halvings of an interval of length 40 leave nothing that a float tells apart.",
-    (
         "classification.exponential_features",
         "scale = [math.sqrt(beta ** k / math.factorial(k)) for k in range(degree + 1)]",
         "1",
