@@ -103,8 +103,9 @@ def mutual_information(counts: Tensor) -> Tensor:
 def embed(information: Tensor, d: int) -> Tensor:
     """Vectors U S^½ (V, d) of the `d` largest singular values, centred, of mean square 1.
 
-    The entry of a singular vector that is largest in size is positive: so vectors do not depend on the processor.
-    See `sec-words`.
+    The entry of a singular vector that is largest in size is positive: so vectors do not depend on the processor. A
+    singular value that is rounding of the largest is 0, as its vector is any. Raises `ValueError` where all vectors are
+    the same, up to rounding. See `sec-words`.
     """
     from scipy.sparse import csr_array
     from scipy.sparse.linalg import svds
@@ -119,10 +120,11 @@ def embed(information: Tensor, d: int) -> Tensor:
     order = numpy.argsort(-values, kind="stable")
     left, values = torch.from_numpy(left[:, order].copy()), torch.from_numpy(values[order].copy())
     signs = left.gather(0, left.abs().argmax(0, keepdim=True)).sign()
-    vectors = left * signs * values.clamp_min(0) ** POWER
+    rounding = size * torch.finfo(values.dtype).eps
+    vectors = left * signs * torch.where(values > rounding * values[0], values, 0.0) ** POWER
     centred = vectors - vectors.mean(0)
     scale = centred.square().mean().sqrt()
-    if not float(scale) > 0:
+    if not float(scale) > rounding * float(vectors.square().mean().sqrt()):
         raise ValueError("information must tell words apart, got the same vector for all")
     return centred / scale
 

@@ -35,7 +35,7 @@ def test_what_is_not_called_is_there() -> None:
 
 
 def test_ten_thousand_calls_are_answered_rightly_or_refused_by_name(tmp_path: Path) -> None:
-    """In a process of their own: after other tests one call in ten thousand was once refused that is else answered."""
+    """In a process of their own, as the table is made."""
     command = [sys.executable, str(Path(__file__).with_name("campaign.py")), str(tmp_path / TABLE.name)]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": "."}, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -88,6 +88,14 @@ def test_vectors_are_the_largest_singular_ones_by_the_root_of_their_values() -> 
     assert vectors.square().mean().item() == pytest.approx(1)
 
 
+def test_a_dimension_that_is_rounding_is_empty() -> None:
+    words = torch.arange(1.0, 8.0, dtype=torch.float64)
+    vectors = embed(torch.outer(words, words), 2)
+    centred = words - words.mean()
+    torch.testing.assert_close(vectors[:, 0], centred / centred.square().mean().sqrt() * 2**0.5)
+    assert not vectors[:, 1].any()
+
+
 def test_the_vectors_of_the_text_hang_on_no_rounding() -> None:
     """Singular values are apart, and so are the entry that gives a sign and the largest one of the other sign."""
     found = of_the_text(20, 2000)
@@ -148,6 +156,10 @@ def test_what_cannot_be_embedded_is_refused() -> None:
         mutual_information(torch.zeros(2, 2, dtype=torch.float64))
     with pytest.raises(ValueError, match="information must tell words apart"):
         embed(torch.ones(4, 4, dtype=torch.float64), 1)
+    # One direction in two dimensions: the second is rounding, and any vector, at every call another one.
+    for _ in range(20):
+        with pytest.raises(ValueError, match="information must tell words apart, got the same vector for all"):
+            embed(torch.ones(5, 5, dtype=torch.float64), 2)
     with pytest.raises(ValueError, match="information must tell words apart, got zeros"):
         embed(torch.zeros(4, 4, dtype=torch.float64), 1)
     with pytest.raises(ValueError, match=r"d must be an integer in \[1, 3\], got 4"):
